@@ -1,0 +1,42 @@
+# make run    the main job: results/fid_cxr.json, on phantoms that are computed here
+# make test   linters and tests
+# make ui     MLflow's pages, on this machine only
+# Each sets up the locked environment in .venv first, once.
+PYTHON ?= python3
+CORES ?= all
+BIN := .venv/bin
+
+.PHONY: run test lint ui config lock
+
+run: .venv/ready
+	$(BIN)/snakemake --cores $(CORES) results/fid_cxr.json
+
+test: .venv/ready lint
+	$(BIN)/python -m pytest
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check workflow
+	$(BIN)/snakemake --lint
+
+ui: .venv/ready
+	$(BIN)/python -m scansynth.tracking
+	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///mlflow.db
+
+# What is generated from src/scansynth/config.py, and the locks from pyproject.toml (needs uv).
+config: .venv/ready
+	$(BIN)/python -m scansynth.config
+
+lock:
+	$(PYTHON) tools/lock.py
+	$(PYTHON) tools/environment.py
+
+# torch first: its build is chosen by the machine (CPU, CUDA, Apple), so that it is pinned by version, all else by hash.
+.venv/ready: requirements.lock constraints.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "Python 3.11 to 3.13 is needed: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
