@@ -1,0 +1,85 @@
+"""All experiments of a configuration folder, and what each stage of each is to be told."""
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from scansynth import digest
+from scansynth.config import Dataset, Experiment, load_dataset, load_experiment, stage_settings
+from scansynth.errors import ScansynthError
+
+
+class Experiments:
+    """The experiments under ``folder``/experiments, each with the overrides under its name laid over its file.
+
+    Raises:
+        ScansynthError: if any file, or an override, is not allowed.
+    """
+
+    def __init__(self, folder: Path, overrides: dict[str, Any]) -> None:
+        self.folder = folder
+        names = sorted(file.stem for file in folder.glob("experiments/*.yaml"))
+        for name, value in overrides.items():
+            if name not in names or not isinstance(value, dict):
+                raise ScansynthError(
+                    f"--config {name}={value!r}: expected an experiment's name ({', '.join(names)}) and keys to lay over "
+                    "its file, as in --config 'cxr={train: {steps: 500}}'"
+                )
+        self.experiments = {name: load_experiment(self._file(name), overrides.get(name)) for name in names}
+
+    def _file(self, name: str) -> Path:
+        return self.folder / "experiments" / f"{name}.yaml"
+
+    @cached_property
+    def datasets(self) -> dict[str, Dataset]:
+        """The data sets that experiments use, by name."""
+        used = sorted({experiment.data.dataset for experiment in self.experiments.values()})
+        return {name: load_dataset(self.folder / "datasets" / f"{name}.yaml") for name in used}
+
+    def __getitem__(self, name: str) -> Experiment:
+        if name not in self.experiments:
+            raise ScansynthError(
+                f"there is no experiment {name!r}: {self._file(name)} is missing; known: {', '.join(self.experiments)}"
+            )
+        return self.experiments[name]
+
+    def settings(self, stage: str, name: str) -> str:
+        """What ``stage`` of the experiment ``name`` is told, as JSON."""
+        experiment = self[name]
+        return stage_settings(stage, experiment, self.datasets[experiment.data.dataset])
+
+    def shared_settings(self, stage: str, dataset: str, size: int | None = None) -> str:
+        """What a stage is told whose result several experiments share: all those on ``dataset`` (of ``size`` pixels).
+
+        Raises:
+            ScansynthError: if they want different things of it, or none uses it.
+        """
+        users = [
+            name
+            for name, experiment in self.experiments.items()
+            if experiment.data.dataset == dataset and size in (None, experiment.images.size)
+        ]
+        if not users:
+            raise ScansynthError(f"no experiment in {self.folder} uses the data set {dataset!r} at this size")
+        wanted = {self.settings(stage, name): name for name in users}
+        if len(wanted) > 1:
+            raise ScansynthError(
+                f"the experiments {' and '.join(wanted.values())} share the data set {dataset!r}, but want it made in "
+                f"different ways: give them the same {'data' if stage == 'acquire' else 'images'} section, or register the "
+                "data set under a second name"
+            )
+        return next(iter(wanted))
+
+    def supplied_files(self, dataset: str) -> str:
+        """Digest of the names, sizes and times of the files in the folder of a supplied data set; empty for others."""
+        root = json.loads(self.shared_settings("acquire", dataset))["data"]["root"]
+        if self.datasets[dataset].origin != "supplied" or not root:
+            return ""
+        found = [(str(file.relative_to(root)), file.stat()) for file in sorted(Path(root).rglob("*")) if file.is_file()]
+        return digest.of_value([(name, stat.st_size, stat.st_mtime_ns) for name, stat in found])
+
+    def images(self, name: str) -> str:
+        """Where the experiment's image store lies: the path of its array, less the suffix."""
+        experiment = self[name]
+        return f"data/images/{experiment.data.dataset}_{experiment.images.size}"

@@ -1,0 +1,145 @@
+"""How every stage is run from the command line: settings in, files in, files out, a record beside them.
+
+``python -m scansynth.<stage> --settings JSON --<input> FILE ... --<output> FILE ...``
+"""
+
+import argparse
+import contextlib
+import errno
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from scansynth import digest
+from scansynth.config import Settings, parse_settings
+from scansynth.errors import ScansynthError
+from scansynth.files import sha256, write_json
+
+# The libraries whose version can change a number.
+LIBRARIES = ("numpy", "pillow", "pydicom", "scikit-image", "scikit-learn", "scipy", "torch", "torchmetrics")
+
+
+@dataclass
+class Job:
+    """One run of a stage."""
+
+    settings: Settings
+    inputs: dict[str, Path]
+    outputs: dict[str, Path]
+    facts: dict[str, Any] = field(default_factory=dict)  # what the stage adds to its record: device, counts, ...
+
+
+def run(
+    name: str,
+    work: Callable[[Job], None],
+    *,
+    inputs: Sequence[str] = (),
+    outputs: Sequence[str],
+    optional: Sequence[str] = (),
+    argv: Sequence[str] | None = None,
+) -> None:
+    """Parse the stage's command line, do its work, and write the record beside the first output.
+
+    ``inputs``, ``optional`` and ``outputs`` name files, each given as ``--name FILE``. An error that the user can mend is printed
+    without a traceback, and the process ends with status 1; finished files stay as they were.
+    """
+    job = _parse(name, inputs, optional, outputs, argv)
+    with _plain_errors(name), _alone(job.outputs[outputs[0]]):
+        started = time.monotonic()
+        work(job)
+        write_record(name, job, seconds=time.monotonic() - started)
+
+
+def record_path(output: Path) -> Path:
+    """Where the record of a job lies whose first output is ``output``."""
+    return output.with_suffix(".record.json")
+
+
+def write_record(name: str, job: Job, seconds: float) -> None:
+    """Say what the job consumed and produced, by which code and settings, on what kind of machine and for how long.
+
+    Paths are those given on the command line, relative to the working folder; nothing of the host or the user is kept.
+    """
+    settings = job.settings.model_dump(mode="json", exclude_none=True)
+    if "data" in settings:
+        settings["data"].pop("root", None)
+    first = next(iter(job.outputs.values()))
+    record = {
+        "stage": name,
+        "inputs": _hashes(job.inputs),
+        "outputs": _hashes(job.outputs),
+        "settings": settings,
+        "digests": {"code": digest.of_code(f"scansynth.{name}"), "settings": digest.of_value(settings)},
+        "facts": job.facts,
+        "software": {"python": platform.python_version()}
+        | {library: metadata.version(library) for library in LIBRARIES},
+        "machine": {"system": platform.system(), "architecture": platform.machine(), "cores": os.cpu_count()},
+        "seconds": round(seconds, 2),
+    }
+    write_json(record_path(first), record)
+
+
+def _hashes(files: dict[str, Path]) -> dict[str, dict[str, str]]:
+    return {name: {"path": path.as_posix(), "sha256": sha256(path)} for name, path in files.items()}
+
+
+def _parse(
+    name: str, inputs: Sequence[str], optional: Sequence[str], outputs: Sequence[str], argv: Sequence[str] | None
+) -> Job:
+    parser = argparse.ArgumentParser(prog=f"python -m scansynth.{name}", allow_abbrev=False)
+    parser.add_argument(
+        "--settings", required=True, help="the sections of the experiment that the stage reads, as JSON"
+    )
+    for file in (*inputs, *optional, *outputs):
+        kind = "written" if file in outputs else "read"
+        parser.add_argument(f"--{file}", type=Path, required=file not in optional, metavar="FILE", help=kind)
+    values = vars(parser.parse_args(argv))
+    with _plain_errors(name):
+        settings = parse_settings(name, values["settings"])
+    given = {file: values[file] for file in (*inputs, *optional) if values[file] is not None}
+    return Job(settings, given, {file: values[file] for file in outputs})
+
+
+@contextlib.contextmanager
+def _plain_errors(name: str) -> Iterator[None]:
+    try:
+        yield
+    except ScansynthError as error:
+        _fail(name, str(error))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = error.filename or "the working folder"
+        _fail(name, f"the disk is full (writing {where}). Make room and start again: what was finished is kept.")
+
+
+def _fail(name: str, message: str) -> None:
+    print(f"\nscansynth {name}: {message}", file=sys.stderr)
+    raise SystemExit(1)
+
+
+@contextlib.contextmanager
+def _alone(output: Path) -> Iterator[None]:
+    """Wait while another process makes the same output: one that outlived a killed workflow, say.
+
+    The lock is the kernel's, so that it ends with its holder, however that ended.
+    """
+    lock = FileLock(Path(".scansynth/locks") / f"{digest.of_value(output.as_posix())}.lock")
+    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"waiting for another process that is making {output}", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

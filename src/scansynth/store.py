@@ -1,0 +1,76 @@
+"""The image store: one memory-mapped array, one table with a row an image, one manifest.
+
+``<dataset>_<size>.npy``   uint8, shape (images, channels, height, width), values 0 to 255
+``<dataset>_<size>.csv``   a row an image, in the array's order: columns ``COLUMNS``
+``<dataset>_<size>.json``  the manifest: how the images were made, the labels that they may have, what was quarantined
+"""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scansynth.errors import ScansynthError
+from scansynth.files import read_json
+
+COLUMNS = ("id", "patient", "split", "findings", "view", "sex", "age", "source", "sha256")
+
+
+@dataclass(frozen=True)
+class Store:
+    """An image store, opened for reading."""
+
+    pixels: np.ndarray  # uint8, (images, channels, height, width), memory-mapped
+    table: list[dict[str, str]]
+    manifest: dict[str, Any]
+
+    def indices(self, split: str) -> np.ndarray:
+        """Positions of the images of a split (train, val or test), ascending."""
+        return np.array([i for i, row in enumerate(self.table) if row["split"] == split], dtype=np.int64)
+
+    @property
+    def conditions(self) -> np.ndarray:
+        """What each image shows, float32 of shape (images, findings + views): see ``encode``."""
+        return encode(self.table, self.manifest["findings"], self.manifest["views"])
+
+
+def open_store(path: Path) -> Store:
+    """Open the store whose array is at ``path``; its table and manifest lie beside it.
+
+    Raises:
+        ScansynthError: if the three do not belong together.
+    """
+    pixels = np.load(path, mmap_mode="r", allow_pickle=False)
+    table = read_table(path.with_suffix(".csv"))
+    if len(table) != len(pixels):
+        raise ScansynthError(
+            f"{path}: {len(pixels)} images, but {len(table)} rows in {path.with_suffix('.csv')}: make both anew"
+        )
+    return Store(pixels, table, read_json(path.with_suffix(".json")))
+
+
+def evenly(indices: np.ndarray, count: int) -> np.ndarray:
+    """``count`` of ``indices`` spread evenly over them, or all if there are not more."""
+    return indices[np.linspace(0, len(indices) - 1, count).round().astype(int)] if len(indices) > count else indices
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Rows of a CSV file."""
+    with path.open(newline="", encoding="utf-8") as handle:
+        return list(csv.DictReader(handle))
+
+
+def encode(rows: list[dict[str, str]], findings: list[str], views: list[str]) -> np.ndarray:
+    """Conditions as vectors: one element a finding (1 where present), then one a view (1 for the image's own).
+
+    A row's findings are joined by ``|``; an unknown view (empty) leaves all view elements 0.
+    """
+    vectors = np.zeros((len(rows), len(findings) + len(views)), dtype=np.float32)
+    for vector, row in zip(vectors, rows, strict=True):
+        for finding in filter(None, row["findings"].split("|")):
+            vector[findings.index(finding)] = 1
+        if row["view"]:
+            vector[len(findings) + views.index(row["view"])] = 1
+    return vectors
