@@ -1,0 +1,65 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scansynth.prepare import raster
+from scansynth.prepare.gray import RejectedError
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30), dtype=np.uint8)
+
+
+def encode(image: Image.Image, kind: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind)
+    return buffer.getvalue()
+
+
+def test_modes_that_are_gray_equal_l():
+    image = Image.fromarray(PIXELS)
+    expected = raster.decode(encode(image)).values
+    np.testing.assert_array_equal(expected, PIXELS)
+    transparent = image.convert("RGBA")
+    transparent.putalpha(7)
+    for variant in (image.convert("RGB"), image.convert("RGBA"), transparent, image.convert("LA")):
+        gray = raster.decode(encode(variant))
+        np.testing.assert_array_equal(gray.values, expected)
+        assert gray.span == (0, 255)
+
+
+def test_palette_and_two_levels():
+    palette = Image.fromarray(PIXELS).convert("P")
+    palette.putpalette([value for i in range(256) for value in (i, i, i)])
+    np.testing.assert_array_equal(raster.decode(encode(palette)).values, PIXELS)
+    two = Image.fromarray(PIXELS > 127)
+    np.testing.assert_array_equal(raster.decode(encode(two)).values, (PIXELS > 127) * 255)
+
+
+def test_16_bits_keep_all_of_them():
+    deep = PIXELS.astype(np.uint16) * 257
+    gray = raster.decode(encode(Image.fromarray(deep)))
+    np.testing.assert_array_equal(gray.values, deep)
+    assert gray.span == (0, 65535)
+
+
+def test_jpeg_in_colour_modes_though_gray():
+    smooth = Image.fromarray(np.tile(np.arange(64, dtype=np.uint8) * 4, (64, 1)))
+    values = raster.decode(encode(smooth.convert("RGB"), "JPEG")).values
+    assert np.abs(values - np.asarray(smooth)).max() < 12
+
+
+@pytest.mark.parametrize(
+    "content, reason",
+    [
+        (b"", "not a PNG or JPEG"),
+        (b"text", "not a PNG or JPEG"),
+        (encode(Image.fromarray(PIXELS))[:300], "damaged"),
+        (encode(Image.fromarray(PIXELS), "JPEG")[:300], "damaged"),
+        (encode(Image.new("RGB", (4, 4), (200, 100, 0))), "in colour"),
+        (encode(Image.fromarray(PIXELS), "BMP"), "not a PNG or JPEG"),
+    ],
+)
+def test_rejected_with_a_reason(content, reason):
+    with pytest.raises(RejectedError, match=reason):
+        raster.decode(content)
