@@ -1,0 +1,1 @@
+"""The variance-preserving process, its objective, and what solves it."""

@@ -1,0 +1,93 @@
+"""A network made a denoiser: noisy image in, mean of the clean image out, whatever the network predicts."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from scansynth.config import Diffusion, Network
+from scansynth.diffusion.prior import GaussianPrior
+from scansynth.diffusion.vp_sde import VPSDE, alpha, sigma
+from scansynth.networks.haar import haar
+from scansynth.networks.unet import UNet2D
+
+
+class Denoiser(nn.Module):
+    """D(x, log-SNR) = base + scale * network, band by band of the prior's Haar coefficients.
+
+    With y = x / alpha = x_0 + noise:
+
+    - ``v``: base is the best linear denoiser, and -scale the error that it leaves. With a standard normal prior that is
+      v-prediction (Salimans and Ho, Progressive Distillation, 2022); with the prior of the data it is the same in the
+      coordinates in which the data is white, or the preconditioning of Karras et al. (EDM, 2022, table 1) for a full
+      covariance. The network has an error of unit size to predict at every noise level and in every band.
+    - ``epsilon``: base is y, and -scale the noise's standard deviation.
+    - ``x0``: base is the mean of the data, and scale its standard deviation.
+    """
+
+    def __init__(self, channels: int, size: int, conditions: int, network: Network, diffusion: Diffusion) -> None:
+        super().__init__()
+        self.prediction, self.weighting, self.gamma = diffusion.prediction, diffusion.weighting, diffusion.min_snr_gamma
+        self.sde = VPSDE.for_size(
+            size,
+            log_snr_max=diffusion.log_snr_max,
+            log_snr_min=diffusion.log_snr_min,
+            shift_from=diffusion.shift_from,
+        )
+        self.shape = (channels, size, size)
+        self.prior = GaussianPrior(channels, size)
+        self.network = UNet2D(
+            channels=2 * channels, out_channels=channels, conditions=conditions, **network.model_dump()
+        )
+
+    def forward(
+        self, x: Tensor, log_snr: Tensor, condition: Tensor | None = None, known: Tensor | None = None
+    ) -> Tensor:
+        """Mean of x_0 given ``x`` (n, channels, size, size) at ``log_snr`` (n), float32, about [-1, 1]."""
+        base, scale, output = self._parts(x, log_snr, condition, known)
+        return haar(base + scale * output, -self.prior.levels)
+
+    def loss(self, x_0: Tensor, epsilon: Tensor, log_snr: Tensor, condition: Tensor, known: Tensor) -> Tensor:
+        """Denoising score matching, (n): the weighted squared error of what the network predicts, mean over coefficients.
+
+        Weights are those of Hang et al., Efficient Diffusion Training via Min-SNR Weighting (2023): min(SNR, gamma) on
+        the error of x_0, with the SNR of each band.
+        """
+        level = log_snr[:, None, None, None]
+        x = alpha(level) * x_0 + sigma(level) * epsilon
+        base, scale, output = self._parts(x, log_snr, condition, known)
+        error = (output - (haar(x_0, self.prior.levels) - base) / scale).square().mean((2, 3), keepdim=True)
+        if self.weighting == "min_snr":
+            clean, _, _ = self.prior.scales(torch.exp(-log_snr))
+            snr = clean.square() * torch.exp(level)
+            error = error * (scale / clean).square() * snr.clamp(max=self.gamma)
+        return error.mean((1, 2, 3))
+
+    def _parts(self, x: Tensor, log_snr: Tensor, condition: Tensor | None, known: Tensor | None) -> Sequence[Tensor]:
+        """Base, scale and the network's output, as the prior's coefficients."""
+        noise = torch.exp(-log_snr)
+        y = haar(x / alpha(log_snr)[:, None, None, None], self.prior.levels)
+        linear = self.prior.denoise(y, noise)
+        clean, explained, left = self.prior.scales(noise)
+        noisy = (y - self.prior.mean) / (clean.square() + noise[:, None, None, None]).sqrt()
+        seen = torch.cat([haar(noisy, -self.prior.levels), haar(linear / explained, -self.prior.levels)], dim=1)
+        output = haar(self.network(seen, log_snr, condition, known).float(), self.prior.levels)
+        if self.prediction == "epsilon":
+            return y, -noise.sqrt()[:, None, None, None].expand_as(clean), output
+        if self.prediction == "x0":
+            return self.prior.mean[None], clean, output
+        return self.prior.mean + linear, -left, output
+
+
+def guided(denoiser: Denoiser, condition: Tensor, scale: float):
+    """The denoiser for ``condition``, with classifier-free guidance (Ho and Salimans, 2022) of ``scale``; 1 is none."""
+    if scale == 1:
+        return lambda x, log_snr: denoiser(x, log_snr.to(x).expand(len(x)), condition)
+
+    def denoise(x: Tensor, log_snr: Tensor) -> Tensor:
+        level = log_snr.to(x).expand(2 * len(x))
+        known = torch.arange(2 * len(x), device=x.device) < len(x)
+        told, untold = denoiser(torch.cat([x, x]), level, torch.cat([condition, condition]), known).chunk(2)
+        return untold + scale * (told - untold)
+
+    return denoise

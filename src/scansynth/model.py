@@ -1,0 +1,63 @@
+"""A trained model as one file: averaged and last weights, and all that it takes to sample from it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from scansynth.config import Diffusion, Network
+from scansynth.diffusion.denoiser import Denoiser
+from scansynth.errors import ScansynthError
+from scansynth.files import atomic
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What a model can be asked for: the findings and views of its training data, in the order of its condition vector."""
+
+    findings: list[str]
+    views: list[str]
+
+    def __len__(self) -> int:
+        return len(self.findings) + len(self.views)
+
+
+def vocabulary(manifest: dict[str, Any]) -> Vocabulary:
+    """The vocabulary of an image store's manifest, or of a model's description."""
+    return Vocabulary(manifest["findings"], manifest["views"])
+
+
+def build(shape: tuple[int, int, int], known: Vocabulary, network: Network, diffusion: Diffusion) -> Denoiser:
+    """A denoiser of images of ``shape`` (channels, size, size), with initial weights."""
+    channels, size, _ = shape
+    return Denoiser(channels, size, len(known), network, diffusion)
+
+
+def save(path: Path, averaged: Denoiser, last: nn.Module, description: dict[str, Any]) -> None:
+    """Write the averaged denoiser, the network's last weights (``last.``) and ``description`` as metadata."""
+    tensors = dict(averaged.state_dict()) | {f"last.{name}": value for name, value in last.state_dict().items()}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    # One metadata key: safetensors writes several in no fixed order, and the file's bytes would differ.
+    with atomic(path) as partial:
+        save_file(tensors, partial, metadata={"scansynth": json.dumps(description, sort_keys=True)})
+
+
+def load(path: Path) -> tuple[Denoiser, dict[str, Any]]:
+    """The averaged denoiser, ready to sample, and its description.
+
+    Raises:
+        ScansynthError: if the file is not a model of this project.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            description = json.loads((file.metadata() or {})["scansynth"])
+    except (KeyError, ValueError, SafetensorError) as error:
+        raise ScansynthError(f"{path}: not a model that scansynth trained ({error})") from error
+    network, diffusion = Network(**description["network"]), Diffusion(**description["diffusion"])
+    denoiser = build(tuple(description["shape"]), vocabulary(description), network, diffusion)
+    denoiser.load_state_dict({name: value for name, value in load_file(path).items() if not name.startswith("last.")})
+    return denoiser.eval(), description

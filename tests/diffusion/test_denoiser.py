@@ -1,0 +1,106 @@
+"""The denoiser: each prediction against its definition, the loss against its formula, guidance against its own."""
+
+import pytest
+import torch
+
+from scansynth.config import Diffusion, Network
+from scansynth.diffusion.denoiser import Denoiser, guided
+from scansynth.diffusion.vp_sde import alpha, sigma
+
+SMALL = Network(base_channels=32, multipliers=(1,), attention=(False,), haar_levels=1)
+
+
+def small(**diffusion):
+    torch.manual_seed(0)
+    denoiser = Denoiser(1, 64, 3, SMALL, Diffusion(**diffusion)).eval()
+    # The last convolution starts at zero: give it something to say.
+    torch.nn.init.normal_(denoiser.network.last[-1].weight, std=0.1)
+    return denoiser
+
+
+def batch(n=3):
+    generator = torch.Generator().manual_seed(1)
+    x_0, epsilon = torch.randn(2, n, 1, 64, 64, generator=generator)
+    condition = torch.eye(3)[:n]
+    return x_0, epsilon, torch.tensor([-2.0, 0.0, 3.0])[:n], condition, torch.ones(n, dtype=torch.bool)
+
+
+def spied(denoiser):
+    """The network's outputs, as they are made."""
+    seen = []
+    denoiser.network.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    return seen
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("prediction", ["v", "epsilon", "x0"])
+def test_predictions_mean_what_they_say(prediction):
+    """With a standard normal prior they are the textbook's."""
+    denoiser = small(prediction=prediction)
+    x_0, epsilon, log_snr, condition, known = batch()
+    a, s = (f(log_snr)[:, None, None, None] for f in (alpha, sigma))
+    x = a * x_0 + s * epsilon
+    seen = spied(denoiser)
+    denoised = denoiser(x, log_snr, condition, known)
+    output = seen[0]
+    expected = {"v": a * x - s * output, "epsilon": (x - s * output) / a, "x0": output}[prediction]
+    torch.testing.assert_close(denoised, expected, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("prediction", ["v", "epsilon", "x0"])
+def test_min_snr_weight_is_min_snr_on_the_error_of_x0(prediction):
+    denoiser = small(prediction=prediction, min_snr_gamma=5.0)
+    x_0, epsilon, log_snr, condition, known = batch()
+    a, s = (f(log_snr)[:, None, None, None] for f in (alpha, sigma))
+    error = (denoiser(a * x_0 + s * epsilon, log_snr, condition, known) - x_0).square().mean((1, 2, 3))
+    expected = torch.exp(log_snr).clamp(max=5) * error
+    torch.testing.assert_close(denoiser.loss(x_0, epsilon, log_snr, condition, known), expected, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("prediction", ["v", "epsilon", "x0"])
+def test_uniform_weight_is_the_error_of_the_prediction(prediction):
+    denoiser = small(prediction=prediction, weighting="uniform")
+    x_0, epsilon, log_snr, condition, known = batch()
+    a, s = (f(log_snr)[:, None, None, None] for f in (alpha, sigma))
+    target = {"v": a * epsilon - s * x_0, "epsilon": epsilon, "x0": x_0}[prediction]
+    seen = spied(denoiser)
+    loss = denoiser.loss(x_0, epsilon, log_snr, condition, known)
+    torch.testing.assert_close(loss, (seen[0] - target).square().mean((1, 2, 3)), atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_finite_at_both_ends():
+    for prediction in ("v", "x0"):
+        denoiser = small(prediction=prediction)
+        ends = denoiser.sde.log_snr(torch.tensor([0.0, 1.0])).float()
+        x_0, epsilon, _, condition, known = batch(2)
+        assert torch.isfinite(denoiser(epsilon, ends, condition, known)).all()
+        assert torch.isfinite(denoiser.loss(x_0, epsilon, ends, condition, known)).all()
+
+
+@torch.no_grad()
+def test_null_token_hides_the_condition():
+    denoiser = small()
+    denoiser.network.embed.condition.weight.data.normal_(std=1.0)
+    torch.nn.init.normal_(denoiser.network.down[0].conv2.weight, std=0.1)
+    x, _, log_snr, condition, known = batch()
+    told = denoiser(x, log_snr, condition, known)
+    untold = denoiser(x, log_snr, condition, ~known)
+    torch.testing.assert_close(untold, denoiser(x, log_snr))
+    assert (told - untold).abs().max() > 1e-4
+
+
+@torch.no_grad()
+def test_guidance_extrapolates_from_the_null():
+    denoiser = small()
+    torch.nn.init.normal_(denoiser.network.down[0].conv2.weight, std=0.1)
+    x, _, _, condition, known = batch()
+    level = torch.tensor(0.7, dtype=torch.float64)
+    told, untold = (denoiser(x, level.float().expand(3), condition, mask) for mask in (known, ~known))
+    torch.testing.assert_close(guided(denoiser, condition, 1.0)(x, level), told, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(guided(denoiser, condition, 0.0)(x, level), untold, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        guided(denoiser, condition, 3.0)(x, level), untold + 3 * (told - untold), atol=1e-4, rtol=1e-3
+    )
