@@ -1,0 +1,54 @@
+# Takes:  the image store of the experiment
+# Gives:  results/<name>/pca.npy and untrained.npy: what the trained model has to beat, in the form of its samples
+
+
+rule pca:
+    input:
+        pixels=images(".npy"),
+        table=images(".csv"),
+        manifest=images(".json"),
+    output:
+        samples="results/{name}/pca.npy",
+        conditions="results/{name}/pca.csv",
+        record="results/{name}/pca.record.json",
+    log:
+        "logs/pca/{name}.log",
+    benchmark:
+        "benchmarks/pca/{name}.tsv"
+    threads: workflow.cores
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        settings=settings("baselines.pca"),
+        code=code("baselines.pca"),
+    shell:
+        "python -m scansynth.baselines.pca --settings {params.settings:q}"
+        " --pixels {input.pixels} --table {input.table} --manifest {input.manifest}"
+        " --samples {output.samples} --conditions {output.conditions} 2>&1 | tee {log}"
+
+
+rule untrained:
+    input:
+        pixels=images(".npy"),
+        table=images(".csv"),
+        manifest=images(".json"),
+    output:
+        samples="results/{name}/untrained.npy",
+        conditions="results/{name}/untrained.csv",
+        record="results/{name}/untrained.record.json",
+    log:
+        "logs/untrained/{name}.log",
+    benchmark:
+        "benchmarks/untrained/{name}.tsv"
+    threads: workflow.cores
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        settings=settings("baselines.untrained"),
+        code=code("baselines.untrained"),
+    shell:
+        "python -m scansynth.baselines.untrained --settings {params.settings:q}"
+        " --pixels {input.pixels} --table {input.table} --manifest {input.manifest}"
+        " --samples {output.samples} --conditions {output.conditions} 2>&1 | tee {log}"
