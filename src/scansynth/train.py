@@ -194,7 +194,7 @@ def work(job: Job) -> None:
     )
     folder = job.outputs["model"].parent / "work"
     metrics = fit(trainer, folder / name)
-    described = {key: store.manifest[key] for key in ("title", "findings", "views")}
+    described = {key: store.manifest[key] for key in ("dataset", "findings", "views")}
     model.save(
         job.outputs["model"],
         trainer.average.model,

@@ -1,0 +1,1 @@
+"""Phantoms: scans computed from nothing, for training and testing without a download."""

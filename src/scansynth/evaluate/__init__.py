@@ -1,0 +1,1 @@
+"""Measuring synthetic images: feature spaces, distances between sets of images, scores and pictures."""

@@ -1,0 +1,159 @@
+"""Distances of the synthetic images from held-out real ones, beside a floor and two baselines, with intervals."""
+
+from typing import Any
+
+import numpy as np
+
+from scansynth import stage
+from scansynth.config import Evaluate
+from scansynth.evaluate.bootstrap import Estimate, multiplicities, rounded
+from scansynth.evaluate.featureset import SETS, FeatureSet, read
+from scansynth.evaluate.frechet import Gaussian, frechet_distance
+from scansynth.evaluate.kernel import Kernels, squared_mmd, subsets
+from scansynth.evaluate.report import describe, header
+from scansynth.files import read_json, write_json
+
+OTHERS = tuple(name for name in SETS if name != "samples")
+WORDS = {
+    "floor": "real training images (the floor)",
+    "pca_gaussian": "the PCA Gaussian",
+    "untrained_network": "the untrained network",
+}
+NOT_FID = (
+    "FID is the Frechet distance in the features of one network, an Inception-v3 trained on photographs. The distances "
+    "here are in other features, so that their scale is another: read them against the floor and the baselines."
+)
+
+
+def frechet_estimates(feature_set: FeatureSet, replicates: int, seed: int) -> dict[str, Estimate]:
+    """Frechet distance of each set from the reference; replicate i resamples the reference alike for all sets."""
+    drawn = _drawn(feature_set, replicates, seed)
+    features = feature_set.features
+    reference = Gaussian.fitted(features["reference"])
+    resampled = [Gaussian.fitted(features["reference"], weights) for weights in drawn["reference"]]
+    return {
+        name: Estimate(
+            frechet_distance(reference, Gaussian.fitted(features[name])),
+            np.array(
+                [
+                    frechet_distance(other, Gaussian.fitted(features[name], weights))
+                    for other, weights in zip(resampled, drawn[name], strict=True)
+                ]
+            ),
+        )
+        for name in SETS
+    }
+
+
+def kernel_estimates(
+    feature_set: FeatureSet, settings: Evaluate
+) -> tuple[dict[str, Estimate], dict[str, dict[str, Any]]]:
+    """Kernel distance of each set from the reference, and its mean and deviation over subsets as KID reports them.
+
+    Each replicate resamples the reference alike for all sets. The distance itself is over all images: the unbiased
+    estimate that the mean over subsets approaches with their number.
+    """
+    drawn = _drawn(feature_set, settings.bootstrap, settings.seed)
+    reference = feature_set.features["reference"]
+    generator = np.random.default_rng(settings.seed)
+    estimates, over_subsets = {}, {}
+    for name in SETS:
+        values = feature_set.features[name]
+        kernels = Kernels.of(reference, values)
+        distance = float(squared_mmd(kernels, np.ones(len(reference)), np.ones(len(values))))
+        estimates[name] = Estimate(distance, squared_mmd(kernels, drawn["reference"], drawn[name]))
+        size = min(settings.kid_subset, len(reference), len(values))
+        chosen = [subsets(generator, len(each), size, settings.kid_subsets) for each in (reference, values)]
+        distances = squared_mmd(kernels, *chosen)
+        over_subsets[name] = {
+            "subset_mean": rounded(distances.mean()),
+            "subset_std": rounded(distances.std()),
+            "subset_images": size,
+            "subsets": settings.kid_subsets,
+        }
+    return estimates, over_subsets
+
+
+def distances(feature_sets: list[FeatureSet], manifest: dict[str, Any], settings: Evaluate) -> dict[str, Any]:
+    """The result file: both distances in each feature space, their intervals, and what they say in words."""
+    spaces = {}
+    for each in feature_sets:
+        frechet = frechet_estimates(each, settings.bootstrap, settings.seed)
+        kernel, over_subsets = kernel_estimates(each, settings)
+        kernel_json = _compared(kernel)
+        for name, values in over_subsets.items():
+            kernel_json[name] |= values
+        spaces[each.about.name] = {
+            "metric": f"Frechet distance in {each.about.name} features",
+            "extractor": describe(each),
+            "frechet_distance": _compared(frechet),
+            "kernel_distance": kernel_json,
+        }
+    return {
+        "metric": f"Frechet distance in {' and '.join(spaces)} features",
+        "comparable_with_published_fid": False,
+        "comparable_note": NOT_FID,
+        **header(manifest, feature_sets[0], settings.small, settings.bootstrap, settings.seed),
+        "unit": "squared unit of the features for the Frechet distance, none for the kernel distance; 0 is no distance",
+        "extractors": spaces,
+        "verdicts": verdicts(spaces),
+    }
+
+
+def verdicts(spaces: dict[str, Any]) -> list[str]:
+    """Plain sentences: is each distance of the samples smaller than those of the floor and the baselines?
+
+    A difference counts where its 95% interval lies on one side of 0.
+    """
+    sentences = []
+    for other, words in WORDS.items():
+        for key, metric in (("frechet_distance", "Frechet"), ("kernel_distance", "kernel")):
+            places: dict[str, list[str]] = {}
+            for name, space in spaces.items():
+                places.setdefault(_answer(space[key][f"samples_minus_{other}"]), []).append(name)
+            said = "; ".join(f"{answer} in {' and '.join(names)} features" for answer, names in places.items())
+            sentences.append(f"{metric} distance of the samples, beside that of {words}: {said}.")
+    return sentences
+
+
+def _answer(difference: dict[str, Any]) -> str:
+    low, high = difference["interval"]
+    if high < 0:
+        return "smaller"
+    return "larger" if low > 0 else "not told apart"
+
+
+def _compared(estimates: dict[str, Estimate]) -> dict[str, Any]:
+    """Each set's distance, then the samples' against each other set: the difference, and the ratio.
+
+    A ratio to what may be 0 says nothing, and is null.
+    """
+    samples = estimates["samples"]
+    found: dict[str, Any] = {name: estimate.as_json() for name, estimate in estimates.items()}
+    for name in OTHERS:
+        found[f"samples_minus_{name}"] = (samples - estimates[name]).as_json()
+    for name in OTHERS:
+        other = estimates[name]
+        found[f"samples_over_{name}"] = rounded(samples.value / other.value) if other.interval[0] > 0 else None
+    return found
+
+
+def _drawn(feature_set: FeatureSet, replicates: int, seed: int) -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    return {name: multiplicities(generator, count, replicates) for name, count in feature_set.counts.items()}
+
+
+def work(job: stage.Job) -> None:
+    """Compute the distances and write them."""
+    settings = job.settings.evaluate
+    result = distances(read(job.inputs["features"]), read_json(job.inputs["manifest"]), settings)
+    write_json(job.outputs["distances"], result)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line of the stage."""
+    stage.run("evaluate.fid", work, inputs=("features", "manifest"), outputs=("distances",), argv=argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""The Inception score: are images of one class each, and of all classes together?"""
+
+from typing import Any
+
+import numpy as np
+from scipy.special import entr
+
+from scansynth import stage
+from scansynth.config import Evaluate
+from scansynth.evaluate.bootstrap import Estimate, multiplicities, rounded
+from scansynth.evaluate.featureset import FeatureSet, read
+from scansynth.evaluate.report import describe, header
+from scansynth.files import read_json, write_json
+
+SPLITS = 10
+
+
+def inception_score(probabilities: np.ndarray, counts: np.ndarray | None = None) -> np.ndarray:
+    """Exponential of the mean divergence between an image's classes and those of all: 1 (worst) to k (best).
+
+    exp(E KL(p(y|x) || p(y))), Salimans et al. 2016, arXiv:1606.03498, section 4, as exp(H(E p) - E H(p)).
+
+    Args:
+        probabilities: (n, k), rows that sum to 1.
+        counts: (..., n), how often each image counts; once if None.
+
+    Returns:
+        The score, of shape (...).
+    """
+    counts = np.ones(len(probabilities)) if counts is None else counts
+    shares = counts / counts.sum(-1, keepdims=True)
+    of_all = entr(shares @ probabilities).sum(-1)
+    of_each = shares @ entr(probabilities).sum(-1)
+    return np.exp(of_all - of_each)
+
+
+def split_scores(probabilities: np.ndarray, seed: int, splits: int = SPLITS) -> np.ndarray:
+    """The scores of ``splits`` random parts of the images, (splits,): fewer where there are not as many images."""
+    order = np.random.default_rng(seed).permutation(len(probabilities))
+    parts = np.array_split(probabilities[order], min(splits, len(probabilities)))
+    return np.array([inception_score(part) for part in parts])
+
+
+def scores(feature_sets: list[FeatureSet], manifest: dict[str, Any], settings: Evaluate) -> dict[str, Any]:
+    """The result file: the score of each set of images by each extractor's classes."""
+    spaces = {each.about.name: _scored(each, settings) for each in feature_sets}
+    return {
+        "metric": f"Inception score of the classes of {' and '.join(spaces)}",
+        "comparable_with_published_inception_score": False,
+        "comparable_note": "The published score is of the 1,000 classes of photographs that Inception-v3 tells apart.",
+        **header(manifest, feature_sets[0], settings.small, settings.bootstrap, settings.seed),
+        "unit": "effective number of classes",
+        "extractors": spaces,
+    }
+
+
+def _scored(feature_set: FeatureSet, settings: Evaluate) -> dict[str, Any]:
+    name, k = feature_set.about.name, next(iter(feature_set.probabilities.values())).shape[1]
+    generator = np.random.default_rng(settings.seed)
+    found: dict[str, Any] = {
+        "metric": f"Inception score of {name}'s classes, {k} classes, upper bound {k}",
+        "extractor": describe(feature_set),
+        "class_names": list(feature_set.about.classes),
+    }
+    for key, probabilities in feature_set.probabilities.items():
+        drawn = multiplicities(generator, len(probabilities), settings.bootstrap)
+        whole = Estimate(float(inception_score(probabilities)), inception_score(probabilities, drawn))
+        parts = split_scores(probabilities, settings.seed)
+        found[key] = whole.as_json() | {
+            "splits": len(parts),
+            "split_mean": rounded(parts.mean()),
+            "split_std": rounded(parts.std(ddof=1)),
+        }
+    return found
+
+
+def work(job: stage.Job) -> None:
+    """Compute the scores and write them."""
+    settings = job.settings.evaluate
+    result = scores(read(job.inputs["features"]), read_json(job.inputs["manifest"]), settings)
+    write_json(job.outputs["scores"], result)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line of the stage."""
+    stage.run("evaluate.inception_score", work, inputs=("features", "manifest"), outputs=("scores",), argv=argv)
+
+
+if __name__ == "__main__":
+    main()

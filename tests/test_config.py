@@ -1,0 +1,120 @@
+"""The configuration: what is refused and how, and that what is generated agrees with the model."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from scansynth import config
+from scansynth.errors import ScansynthError
+from scansynth.experiments import Experiments
+
+CONFIG = Path(__file__).parents[1] / "config"
+CXR = CONFIG / "experiments" / "cxr.yaml"
+
+
+def test_generated_files_agree_with_the_model():
+    assert (CONFIG / "schema" / "experiment.schema.json").read_text() == config.schema(), "run `make config`"
+    assert (CONFIG / "defaults.yaml").read_text() == config.annotated_defaults(), "run `make config`"
+
+
+@pytest.mark.parametrize("section", [s for s in config.Experiment.model_fields if s not in ("title", "data")])
+def test_annotated_defaults_are_a_valid_experiment(section, tmp_path):
+    import yaml
+
+    values = yaml.safe_load(config.annotated_defaults())
+    file = tmp_path / "experiment.yaml"
+    file.write_text(yaml.safe_dump({"title": "t", "data": {"dataset": "chest"}, section: values[section]}))
+    assert getattr(config.load_experiment(file), section) == getattr(config.load_experiment(CXR), section)
+
+
+def test_every_key_says_what_it_means():
+    for section in (config.Experiment, config.Dataset):
+        for name, field in section.model_fields.items():
+            inner = field.annotation
+            nested = isinstance(inner, type) and issubclass(inner, config.Section)
+            assert field.description or nested, name
+            if nested:
+                assert all(key.description for key in inner.model_fields.values()), name
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ({"train": {"stesp": 5}}, ["train.stesp", "unknown key", "did you mean 'steps'", "value 5"]),
+        ({"trian": {}}, ["trian", "did you mean 'train'"]),
+        ({"train": {"steps": 0}}, ["train.steps", "greater than 0", "found 0"]),
+        ({"images": {"size": 100}}, ["images.size", "64, 96, 128 or 256", "found 100"]),
+        ({"images": {"train": 0.9}}, ["images", "has to be 1"]),
+        ({"network": {"multipliers": [1, 2]}}, ["network", "attention has 3 entries for 2"]),
+        ({"data": {"dataset": None}}, ["data.dataset", "string", "None"]),
+    ],
+)
+def test_what_is_wrong_is_named(overrides, said):
+    with pytest.raises(ScansynthError) as error:
+        config.load_experiment(CXR, overrides)
+    for words in ["cxr.yaml", *said]:
+        assert words in str(error.value)
+
+
+def test_missing_file_lists_what_there_is():
+    with pytest.raises(ScansynthError, match=r"nowhere\.yaml: there is no such file; known .*cxr, nih"):
+        config.load_experiment(CONFIG / "experiments" / "nowhere.yaml")
+
+
+def test_broken_yaml(tmp_path):
+    file = tmp_path / "broken.yaml"
+    file.write_text("title: [")
+    with pytest.raises(ScansynthError, match=r"broken\.yaml: not readable as YAML"):
+        config.load_experiment(file)
+
+
+def test_overrides_are_merged_key_by_key():
+    merged = config.load_experiment(CXR, {"data": {"count": 7}, "train": {"steps": "9"}})
+    assert (merged.data.dataset, merged.data.count, merged.train.steps) == ("chest", 7, 9)
+
+
+def test_a_stage_is_given_its_sections_and_no_others():
+    experiments = Experiments(CONFIG, {})
+    for stage, sections in config.SECTIONS.items():
+        text = experiments.settings(stage, "cxr")
+        assert tuple(json.loads(text)) == sections
+        config.parse_settings(stage, text)
+        if sections:
+            with pytest.raises(ScansynthError, match=f"lacks the section.*{sections[0]}"):
+                config.parse_settings(stage, "{}")
+
+
+def test_overrides_of_an_unknown_experiment():
+    with pytest.raises(ScansynthError, match=r"--config crx=.*an experiment's name \(cxr, nih\)"):
+        Experiments(CONFIG, {"crx": {}})
+
+
+def test_unknown_experiment():
+    with pytest.raises(ScansynthError, match="there is no experiment 'crx'.*known: cxr, nih"):
+        Experiments(CONFIG, {})["crx"]
+
+
+def test_experiments_that_share_a_data_set_must_agree(tmp_path):
+    for folder in ("experiments", "datasets"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "datasets" / "chest.yaml").write_text((CONFIG / "datasets" / "chest.yaml").read_text())
+    for name, count in (("a", 10), ("b", 20)):
+        text = f"title: t\ndata: {{dataset: chest, count: {count}}}\n"
+        (tmp_path / "experiments" / f"{name}.yaml").write_text(text)
+    experiments = Experiments(tmp_path, {})
+    with pytest.raises(ScansynthError, match="a and b share the data set 'chest'"):
+        experiments.shared_settings("acquire", "chest")
+    assert experiments.shared_settings("prepare", "chest", 128)
+    with pytest.raises(ScansynthError, match="no experiment"):
+        experiments.shared_settings("prepare", "chest", 64)
+
+
+def test_a_change_in_a_supplied_folder_is_seen(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"1")
+    experiments = Experiments(CONFIG, {"nih": {"data": {"root": str(tmp_path)}}})
+    before = experiments.supplied_files("nih_cxr14")
+    assert before == experiments.supplied_files("nih_cxr14") != ""
+    (tmp_path / "b.png").write_bytes(b"2")
+    assert experiments.supplied_files("nih_cxr14") != before
+    assert experiments.supplied_files("chest") == ""

@@ -1,0 +1,73 @@
+"""Code digests: what changes them, and what does not."""
+
+import pytest
+
+from scansynth import config, digest
+
+MODULES = {
+    "__init__": "",
+    "stage": "from scansynth import helper\ndef main():\n    return helper.f()\n",
+    "helper": '"""Words."""\ndef f():\n    """More."""\n    from scansynth.deep import inner\n    return inner.g()  # why\n',
+    "deep/__init__": "",
+    "deep/inner": "def g():\n    return 1\n",
+    "other": "x = 1\n",
+}
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    root = tmp_path / "scansynth"
+    for name, text in MODULES.items():
+        file = root / f"{name}.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    monkeypatch.setattr(digest, "PACKAGE", root)
+
+    def edit(name, old, new):
+        file = root / f"{name}.py"
+        assert old in file.read_text()
+        file.write_text(file.read_text().replace(old, new))
+
+    def current():
+        digest.of_code.cache_clear()
+        digest._tree.cache_clear()
+        return digest.of_code("scansynth.stage")
+
+    yield edit, current
+    digest.of_code.cache_clear()
+    digest._tree.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "changed"),
+    [
+        ("stage", "helper.f()", "helper.f() + 1", True),
+        ("helper", "return inner.g()", "return -inner.g()", True),
+        ("deep/inner", "return 1", "return 2", True),
+        ("deep/__init__", "", "flag = 1\n", True),
+        ("helper", "# why", "# because", False),
+        ("helper", "More.", "Less.", False),
+        ("helper", "Words.", "Other words.", False),
+        ("deep/inner", "return 1", "return (1)\n\n", False),
+        ("other", "x = 1", "x = 2", False),
+    ],
+)
+def test_edits(package, name, old, new, changed):
+    edit, current = package
+    before = current()
+    edit(name, old, new) if old else edit(name, "", new)
+    assert (current() != before) is changed
+
+
+def test_every_stage_has_a_digest_of_its_own():
+    stages = list(config.SECTIONS)
+    assert len({digest.of_code(f"scansynth.{stage}") for stage in stages}) == len(stages)
+
+
+def test_light_stages_do_not_depend_on_the_heavy_ones():
+    assert "scansynth.train" not in digest.closure("scansynth.prepare")
+    assert "scansynth.diffusion.solvers" not in digest.closure("scansynth.train")
+
+
+def test_value_digest_ignores_the_order_of_keys():
+    assert digest.of_value({"a": 1, "b": [2]}) == digest.of_value({"b": [2], "a": 1}) != digest.of_value({"a": 1})

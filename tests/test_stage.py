@@ -1,0 +1,118 @@
+"""How a stage is run: its record, its errors, its lock."""
+
+import errno
+import json
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from scansynth import files, stage
+from scansynth.errors import ScansynthError
+from scansynth.experiments import Experiments
+
+
+@pytest.fixture
+def arguments(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in.txt").write_text("in")
+    settings = json.dumps({"sample": {"count": 3}})
+    return ["--settings", settings, "--model", "in.txt", "--samples", "out.npy"]
+
+
+def run(work, arguments):
+    stage.run("sample", work, inputs=("model",), outputs=("samples",), argv=arguments)
+
+
+def test_record_says_what_was_used_and_made(arguments, tmp_path):
+    def work(job):
+        files.write_text(job.outputs["samples"], str(job.settings.sample.count))
+        job.facts["seed"] = 5
+
+    run(work, arguments)
+    record = json.loads((tmp_path / "out.record.json").read_text())
+    assert record["stage"] == "sample"
+    assert record["inputs"]["model"] == {"path": "in.txt", "sha256": files.sha256(tmp_path / "in.txt")}
+    assert record["outputs"]["samples"]["sha256"] == files.sha256(tmp_path / "out.npy")
+    assert record["settings"]["sample"]["count"] == 3
+    assert set(record["digests"]) == {"code", "settings"}
+    assert record["facts"] == {"seed": 5}
+    assert {"python", "torch", "numpy"} <= set(record["software"])
+
+
+def test_record_knows_nothing_of_host_user_or_folder(arguments, tmp_path):
+    import getpass
+    import socket
+
+    run(lambda job: files.write_text(job.outputs["samples"], ""), arguments)
+    text = (tmp_path / "out.record.json").read_text()
+    for private in (socket.gethostname(), str(tmp_path), f'"{getpass.getuser()}"'):
+        assert private not in text
+
+
+def test_where_a_supplied_folder_lies_is_not_recorded(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    from pathlib import Path
+
+    config = Path(__file__).parents[1] / "config"
+    settings = Experiments(config, {"nih": {"data": {"root": "/secret/place"}}}).settings("acquire", "nih")
+    work = lambda job: files.write_text(job.outputs["source"], "")  # noqa: E731
+    stage.run("acquire", work, outputs=("source",), argv=["--settings", settings, "--source", "source.json"])
+    assert "secret" not in (tmp_path / "source.record.json").read_text()
+
+
+def test_an_error_of_the_users_is_a_message(arguments, capsys):
+    def work(job):
+        raise ScansynthError("scan.dcm: not DICOM: remove it")
+
+    with pytest.raises(SystemExit) as end:
+        run(work, arguments)
+    assert end.value.code == 1
+    assert "scansynth sample: scan.dcm: not DICOM: remove it" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_a_message(arguments, capsys):
+    def work(job):
+        raise OSError(errno.ENOSPC, "No space left on device", "out.npy")
+
+    with pytest.raises(SystemExit):
+        run(work, arguments)
+    assert "the disk is full (writing out.npy)" in capsys.readouterr().err
+
+
+def test_our_own_mistakes_keep_their_traceback(arguments):
+    with pytest.raises(ZeroDivisionError):
+        run(lambda job: 1 / 0, arguments)
+
+
+def test_a_second_run_of_the_same_output_waits(tmp_path):
+    script = textwrap.dedent("""
+        import sys, time
+        from scansynth import files, stage
+        def work(job):
+            print(time.time(), flush=True)
+            time.sleep(1.0)
+            files.write_text(job.outputs["samples"], "")
+            print(time.time(), flush=True)
+        stage.run("sample", work, outputs=("samples",))
+    """)
+    command = [sys.executable, "-c", script, "--settings", '{"sample": {}}', "--samples", "out.npy"]
+    runs = [subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)]
+    runs[0].stdout.readline()
+    runs.append(subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+    ended = float(runs[0].communicate()[0])
+    started, _ = runs[1].communicate()[0].split()
+    assert float(started) >= ended - 0.05
+    assert time.time() - ended < 60
+
+
+def test_atomic_write_leaves_nothing_behind_when_it_fails(tmp_path):
+    target = tmp_path / "x.txt"
+    target.write_text("old")
+    with pytest.raises(RuntimeError), files.atomic(target) as partial:
+        partial.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
