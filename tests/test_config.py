@@ -91,7 +91,7 @@ def test_overrides_of_an_unknown_experiment():
 
 
 def test_unknown_experiment():
-    with pytest.raises(ScansynthError, match="there is no experiment 'crx'.*known: cxr, nih"):
+    with pytest.raises(ScansynthError, match=r"there is no experiment 'crx'.*known: cxr, nih"):
         Experiments(CONFIG, {})["crx"]
 
 

@@ -7,7 +7,8 @@ from scansynth import config, digest
 MODULES = {
     "__init__": "",
     "stage": "from scansynth import helper\ndef main():\n    return helper.f()\n",
-    "helper": '"""Words."""\ndef f():\n    """More."""\n    from scansynth.deep import inner\n    return inner.g()  # why\n',
+    "helper": '"""Words."""\ndef f():\n    """More."""\n'
+    "    from scansynth.deep import inner\n    return inner.g()  # why\n",
     "deep/__init__": "",
     "deep/inner": "def g():\n    return 1\n",
     "other": "x = 1\n",

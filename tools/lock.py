@@ -14,6 +14,7 @@ TORCH_STACK = re.compile(r"^(torch|triton|nvidia-[\w-]+|cuda-[\w-]+)==")
 
 
 def compiled() -> str:
+    """What uv resolves, for all supported platforms and Python versions."""
     command = ["uv", "pip", "compile", "--universal", "--generate-hashes", "--no-annotate", "--no-header", "--quiet"]
     command += ["--python-version", "3.11", "--extra", "test", "--constraint", "-", "pyproject.toml"]
     return subprocess.run(command, cwd=ROOT, input=TORCH, text=True, check=True, capture_output=True).stdout
@@ -29,6 +30,7 @@ def split(lock: str) -> tuple[str, str]:
 
 
 def main() -> None:
+    """Write both files."""
     lock, constraints = split(compiled())
     (ROOT / "requirements.lock").write_text(lock)
     (ROOT / "constraints.txt").write_text(constraints)

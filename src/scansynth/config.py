@@ -31,7 +31,7 @@ class Dataset(Section):
 
     title: str = Field(description="Name of the data set, as a reader knows it.")
     origin: Literal["phantom", "supplied"] = Field(
-        description="phantom: computed here, from nothing; supplied: a folder that the user has (the experiment's data.root)."
+        description="phantom: computed here, from nothing; supplied: a folder that the user has (data.root)."
     )
     layout: Literal["nih"] = Field(description="How files and labels lie in the folder.")
     findings: tuple[str, ...] = Field(description="The labels that the table may hold; any other one is an error.")
@@ -120,6 +120,9 @@ class Train(Section):
         0.1, description="Length of the weights' average, as a share of the run."
     )
     gradient_clip: PositiveFloat = Field(1.0, description="Largest norm of a gradient.")
+    log_snr: tuple[float, float] = Field(
+        (-5.0, 9.5), description="Range of log-SNR, before the shift, that noise levels are drawn from evenly."
+    )
     null_probability: Fraction = Field(0.1, description="Share of the images that are shown without their condition.")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="auto: bf16 where the machine has it in hardware."
@@ -261,7 +264,7 @@ def annotated_defaults() -> str:
     for name, field in Experiment.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
             lines += [f"# {(field.annotation.__doc__ or '').strip()}", f"{name}:"]
-            lines += _annotated(field.annotation, "  ") + [""]
+            lines += [*_annotated(field.annotation, "  "), ""]
         else:
             lines += [f"# {name}:   # required. {field.description}", ""]
     return "\n".join(lines).rstrip() + "\n"

@@ -23,8 +23,8 @@ class Experiments:
         for name, value in overrides.items():
             if name not in names or not isinstance(value, dict):
                 raise ScansynthError(
-                    f"--config {name}={value!r}: expected an experiment's name ({', '.join(names)}) and keys to lay over "
-                    "its file, as in --config 'cxr={train: {steps: 500}}'"
+                    f"--config {name}={value!r}: expected an experiment's name ({', '.join(names)}) and keys to lay "
+                    "over its file, as in --config 'cxr={train: {steps: 500}}'"
                 )
         self.experiments = {name: load_experiment(self._file(name), overrides.get(name)) for name in names}
 
@@ -39,9 +39,8 @@ class Experiments:
 
     def __getitem__(self, name: str) -> Experiment:
         if name not in self.experiments:
-            raise ScansynthError(
-                f"there is no experiment {name!r}: {self._file(name)} is missing; known: {', '.join(self.experiments)}"
-            )
+            known = ", ".join(self.experiments)
+            raise ScansynthError(f"there is no experiment {name!r}: {self._file(name)} is missing; known: {known}")
         return self.experiments[name]
 
     def settings(self, stage: str, name: str) -> str:
@@ -64,10 +63,10 @@ class Experiments:
             raise ScansynthError(f"no experiment in {self.folder} uses the data set {dataset!r} at this size")
         wanted = {self.settings(stage, name): name for name in users}
         if len(wanted) > 1:
+            section = "data" if stage == "acquire" else "images"
             raise ScansynthError(
                 f"the experiments {' and '.join(wanted.values())} share the data set {dataset!r}, but want it made in "
-                f"different ways: give them the same {'data' if stage == 'acquire' else 'images'} section, or register the "
-                "data set under a second name"
+                f"different ways: give them the same {section} section, or register it under a second name"
             )
         return next(iter(wanted))
 

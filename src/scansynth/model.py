@@ -17,7 +17,7 @@ from scansynth.files import atomic
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What a model can be asked for: the findings and views of its training data, in the order of its condition vector."""
+    """What a model can be asked for: findings and views of its training data, in the order of its condition vector."""
 
     findings: list[str]
     views: list[str]

@@ -88,9 +88,9 @@ def work(job: Job) -> None:
     sample_into(job, denoiser, model.vocabulary(description))
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Run the stage from the command line."""
-    run("sample", work, inputs=("model", "table"), outputs=("samples", "conditions"))
+    run("sample", work, inputs=("model", "table"), outputs=("samples", "conditions"), argv=argv)
 
 
 if __name__ == "__main__":

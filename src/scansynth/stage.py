@@ -43,15 +43,14 @@ def run(
     *,
     inputs: Sequence[str] = (),
     outputs: Sequence[str],
-    optional: Sequence[str] = (),
     argv: Sequence[str] | None = None,
 ) -> None:
     """Parse the stage's command line, do its work, and write the record beside the first output.
 
-    ``inputs``, ``optional`` and ``outputs`` name files, each given as ``--name FILE``. An error that the user can mend is printed
+    ``inputs`` and ``outputs`` name files, each given as ``--name FILE``. An error that the user can mend is printed
     without a traceback, and the process ends with status 1; finished files stay as they were.
     """
-    job = _parse(name, inputs, optional, outputs, argv)
+    job = _parse(name, inputs, outputs, argv)
     with _plain_errors(name), _alone(job.outputs[outputs[0]]):
         started = time.monotonic()
         work(job)
@@ -91,21 +90,21 @@ def _hashes(files: dict[str, Path]) -> dict[str, dict[str, str]]:
     return {name: {"path": path.as_posix(), "sha256": sha256(path)} for name, path in files.items()}
 
 
-def _parse(
-    name: str, inputs: Sequence[str], optional: Sequence[str], outputs: Sequence[str], argv: Sequence[str] | None
-) -> Job:
+def _parse(name: str, inputs: Sequence[str], outputs: Sequence[str], argv: Sequence[str] | None) -> Job:
     parser = argparse.ArgumentParser(prog=f"python -m scansynth.{name}", allow_abbrev=False)
     parser.add_argument(
         "--settings", required=True, help="the sections of the experiment that the stage reads, as JSON"
     )
-    for file in (*inputs, *optional, *outputs):
+    for file in (*inputs, *outputs):
         kind = "written" if file in outputs else "read"
-        parser.add_argument(f"--{file}", type=Path, required=file not in optional, metavar="FILE", help=kind)
+        parser.add_argument(f"--{file}", type=Path, required=True, metavar="FILE", help=kind)
     values = vars(parser.parse_args(argv))
     with _plain_errors(name):
         settings = parse_settings(name, values["settings"])
-    given = {file: values[file] for file in (*inputs, *optional) if values[file] is not None}
-    return Job(settings, given, {file: values[file] for file in outputs})
+        for file in inputs:
+            if not values[file].is_file():
+                raise ScansynthError(f"{values[file]}: there is no such file; the stage before this one makes it")
+    return Job(settings, {file: values[file] for file in inputs}, {file: values[file] for file in outputs})
 
 
 @contextlib.contextmanager

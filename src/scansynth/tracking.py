@@ -1,8 +1,8 @@
 """Show finished work to people: what each stage took, and the runs in MLflow.
 
-MLflow is a view. Stages write their figures into files; this copies them into MLflow (SQLite in the working folder, or the server
-that MLFLOW_TRACKING_URI names) once for each state of an experiment, as often as it is called. A server that is
-down loses nothing: the next call brings what is missing.
+MLflow is a view. Stages write their figures into files; this copies them into MLflow (SQLite in the working folder, or
+the server that MLFLOW_TRACKING_URI names) once for each state of an experiment, as often as it is called. A server that
+is down loses nothing: the next call brings what is missing.
 """
 
 import argparse

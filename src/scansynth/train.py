@@ -73,7 +73,8 @@ class Trainer:
         norm = torch.nn.utils.clip_grad_norm_(self.denoiser.parameters(), options.gradient_clip)
         if not torch.isfinite(norm):
             raise ScansynthError(
-                f"the loss is not finite at step {self.step + 1}: lower train.learning_rate or set train.precision to fp32"
+                f"the loss is not finite at step {self.step + 1}: "
+                "lower train.learning_rate or set train.precision to fp32"
             )
         for group in self.optimizer.param_groups:
             group["lr"] = options.learning_rate * schedule(self.step, options.steps, options.warmup)
@@ -93,11 +94,12 @@ class Trainer:
         return float(torch.cat(losses).mean())
 
     def losses(self, denoiser: Denoiser, chosen: np.ndarray, known: Tensor, random: np.random.Generator) -> Tensor:
-        """The loss of each image, at noise levels spread evenly over time from a random start."""
+        """The loss of each image, at noise levels spread evenly over log-SNR from a random start."""
         n = len(chosen)
-        t = torch.from_numpy((random.random() + np.arange(n) / n) % 1)
+        low, high = self.options.log_snr
+        level = low + (high - low) * ((random.random() + np.arange(n) / n) % 1)
         epsilon = torch.from_numpy(random.standard_normal((n, *denoiser.shape), dtype=np.float32))
-        log_snr = denoiser.sde.log_snr(t).float()
+        log_snr = torch.from_numpy(level + denoiser.sde.shift).float()
         tensors = (self.images(chosen), epsilon, log_snr, self.conditions[chosen], known)
         with computing(self.device, self.precision):
             return denoiser.loss(*(tensor.to(self.device) for tensor in tensors))
@@ -127,7 +129,7 @@ class Trainer:
 
 
 def order(images: int, seed: int, start: int, count: int) -> np.ndarray:
-    """Positions of the ``start``-th image shown and the ``count`` - 1 after it: every epoch a new permutation of all."""
+    """Positions of the ``count`` images shown from the ``start``-th on: every epoch is a new permutation of all."""
     places = range(start, start + count)
     return np.array([_permutation(images, seed, place // images)[place % images] for place in places])
 
@@ -213,9 +215,9 @@ def work(job: Job) -> None:
     }
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Run the stage from the command line."""
-    run("train", work, inputs=("pixels", "table", "manifest"), outputs=("model", "metrics"))
+    run("train", work, inputs=("pixels", "table", "manifest"), outputs=("model", "metrics"), argv=argv)
 
 
 if __name__ == "__main__":

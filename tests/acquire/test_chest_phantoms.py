@@ -191,7 +191,7 @@ def test_label_table_has_the_nih_columns(made):
 
 
 def test_truth_table_agrees_with_the_masks(made):
-    with open(made / "truth.csv", newline="") as file:
+    with (made / "truth.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [r["image"] for r in rows] == [f"{i.name}.dcm" for i in chest.plan(SEED, 12)]
     masks = chest.truth_masks(SEED, 3)

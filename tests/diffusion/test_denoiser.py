@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from scansynth.config import Diffusion, Network
-from scansynth.diffusion.denoiser import Denoiser, guided
+from scansynth.diffusion.denoiser import Denoiser, guided, octave_weights
 from scansynth.diffusion.vp_sde import alpha, sigma
+from scansynth.networks.haar import haar
 
 SMALL = Network(base_channels=32, multipliers=(1,), attention=(False,), haar_levels=1)
 
@@ -47,13 +48,27 @@ def test_predictions_mean_what_they_say(prediction):
     torch.testing.assert_close(denoised, expected, atol=1e-4, rtol=1e-4)
 
 
+def octave_mean(error):
+    """Mean of the squares of the coarse image and of the three detail bands, which count the same (one Haar level)."""
+    squares = haar(error, 1).square().mean((2, 3))
+    return (squares[:, 0] + squares[:, 1:].mean(1)) / 2
+
+
+def test_octave_weights():
+    for levels in range(4):
+        weights = octave_weights(levels)
+        assert float(weights.mean()) == pytest.approx(1)
+        sums = [float(part.sum()) for part in weights.split([1] + [3 * 4**level for level in range(levels)])]
+        assert sums == pytest.approx([4**levels / (levels + 1)] * (levels + 1))
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("prediction", ["v", "epsilon", "x0"])
 def test_min_snr_weight_is_min_snr_on_the_error_of_x0(prediction):
     denoiser = small(prediction=prediction, min_snr_gamma=5.0)
     x_0, epsilon, log_snr, condition, known = batch()
     a, s = (f(log_snr)[:, None, None, None] for f in (alpha, sigma))
-    error = (denoiser(a * x_0 + s * epsilon, log_snr, condition, known) - x_0).square().mean((1, 2, 3))
+    error = octave_mean(denoiser(a * x_0 + s * epsilon, log_snr, condition, known) - x_0)
     expected = torch.exp(log_snr).clamp(max=5) * error
     torch.testing.assert_close(denoiser.loss(x_0, epsilon, log_snr, condition, known), expected, atol=1e-5, rtol=1e-4)
 
@@ -67,7 +82,7 @@ def test_uniform_weight_is_the_error_of_the_prediction(prediction):
     target = {"v": a * epsilon - s * x_0, "epsilon": epsilon, "x0": x_0}[prediction]
     seen = spied(denoiser)
     loss = denoiser.loss(x_0, epsilon, log_snr, condition, known)
-    torch.testing.assert_close(loss, (seen[0] - target).square().mean((1, 2, 3)), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(loss, octave_mean(seen[0] - target), atol=1e-4, rtol=1e-4)
 
 
 @torch.no_grad()

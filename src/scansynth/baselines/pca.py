@@ -13,7 +13,7 @@ FITTED_IMAGES = 10_000  # training images, at most, that the Gaussian is fitted 
 
 
 def gaussian_draws(images: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """``count`` draws, uint8, from the Gaussian fitted to ``images`` (n, ...), uint8; draw i depends on (seed, i) alone.
+    """Draws, uint8, from the Gaussian fitted to ``images`` (n, ...), uint8; draw i depends on (seed, i) alone.
 
     A sum of the centred images with independent normal weights over sqrt(n - 1) has exactly their covariance: no
     decomposition is needed.
@@ -38,9 +38,9 @@ def work(job: Job) -> None:
     job.facts |= {"seed": options.seed, "images": options.count, "fitted_to": len(images)}
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Run the stage from the command line."""
-    run("baselines.pca", work, inputs=("pixels", "table", "manifest"), outputs=("samples", "conditions"))
+    run("baselines.pca", work, inputs=("pixels", "table", "manifest"), outputs=("samples", "conditions"), argv=argv)
 
 
 if __name__ == "__main__":

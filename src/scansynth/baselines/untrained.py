@@ -16,9 +16,15 @@ def work(job: Job) -> None:
     sample_into(job, model.build(store.pixels.shape[1:], known, settings.network, settings.diffusion), known)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Run the stage from the command line."""
-    run("baselines.untrained", work, inputs=("pixels", "table", "manifest"), outputs=("samples", "conditions"))
+    run(
+        "baselines.untrained",
+        work,
+        inputs=("pixels", "table", "manifest"),
+        outputs=("samples", "conditions"),
+        argv=argv,
+    )
 
 
 if __name__ == "__main__":

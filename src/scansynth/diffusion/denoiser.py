@@ -36,6 +36,7 @@ class Denoiser(nn.Module):
         )
         self.shape = (channels, size, size)
         self.prior = GaussianPrior(channels, size)
+        self.register_buffer("octaves", octave_weights(self.prior.levels).repeat(channels), persistent=False)
         self.network = UNet2D(
             channels=2 * channels, out_channels=channels, conditions=conditions, **network.model_dump()
         )
@@ -48,10 +49,11 @@ class Denoiser(nn.Module):
         return haar(base + scale * output, -self.prior.levels)
 
     def loss(self, x_0: Tensor, epsilon: Tensor, log_snr: Tensor, condition: Tensor, known: Tensor) -> Tensor:
-        """Denoising score matching, (n): the weighted squared error of what the network predicts, mean over coefficients.
+        """Denoising score matching, (n): weighted squared error of what the network predicts, mean over coefficients.
 
         Weights are those of Hang et al., Efficient Diffusion Training via Min-SNR Weighting (2023): min(SNR, gamma) on
-        the error of x_0, with the SNR of each band.
+        the error of x_0, with the SNR of each band. Every octave counts the same: without that, the finest one, with
+        3/4 of the coefficients and none of the anatomy, would be most of what is learnt.
         """
         level = log_snr[:, None, None, None]
         x = alpha(level) * x_0 + sigma(level) * epsilon
@@ -61,7 +63,7 @@ class Denoiser(nn.Module):
             clean, _, _ = self.prior.scales(torch.exp(-log_snr))
             snr = clean.square() * torch.exp(level)
             error = error * (scale / clean).square() * snr.clamp(max=self.gamma)
-        return error.mean((1, 2, 3))
+        return (error * self.octaves[:, None, None]).mean((1, 2, 3))
 
     def _parts(self, x: Tensor, log_snr: Tensor, condition: Tensor | None, known: Tensor | None) -> Sequence[Tensor]:
         """Base, scale and the network's output, as the prior's coefficients."""
@@ -77,6 +79,15 @@ class Denoiser(nn.Module):
         if self.prediction == "x0":
             return self.prior.mean[None], clean, output
         return self.prior.mean + linear, -left, output
+
+
+def octave_weights(levels: int) -> Tensor:
+    """Weights of the bands of a Haar packet, (4**levels), mean 1, with the same sum for each octave.
+
+    The coarse image is the first octave; at level k from the coarse end there are 3 * 4**k bands.
+    """
+    counts = torch.tensor([1] + [3 * 4**level for level in range(levels)])
+    return (1 / counts).repeat_interleave(counts) * (4**levels / (levels + 1))
 
 
 def guided(denoiser: Denoiser, condition: Tensor, scale: float):

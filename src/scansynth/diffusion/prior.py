@@ -53,7 +53,7 @@ class GaussianPrior(nn.Module):
         self.eigenvalues.fill_(float(rest))[:kept] = eigenvalues[-kept:].clamp_min(float(rest))
 
     def denoise(self, z: Tensor, noise: Tensor) -> Tensor:
-        """Mean of the clean coefficients given ``z`` = clean + white noise of variance ``noise`` (n), less ``self.mean``.
+        """Mean of the clean coefficients given ``z`` = clean + white noise of variance ``noise`` (n), less ``mean``.
 
         The Wiener filter: variance / (variance + noise) along each principal axis.
         """

@@ -3,6 +3,7 @@
 A solver of n steps evaluates the denoiser n times. Time steps are float64, images stay in their own precision.
 """
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -22,7 +23,7 @@ def dpm_solver_2m(denoise: Denoise, sde: VPSDE, x: Tensor, steps: int, noise: No
     """
     grid = sde.grid(steps)
     previous, previous_h = None, None
-    for now, after in zip(grid[:-1], grid[1:], strict=True):
+    for now, after in itertools.pairwise(grid):
         denoised = denoise(x, now)
         h = (after - now) / 2
         if previous is None:
@@ -38,7 +39,8 @@ def dpm_solver_2m(denoise: Denoise, sde: VPSDE, x: Tensor, steps: int, noise: No
 def euler_maruyama(denoise: Denoise, sde: VPSDE, x: Tensor, steps: int, noise: Noise) -> Tensor:
     """Euler-Maruyama on the reverse stochastic equation dx = -beta (x/2 + score) dt + sqrt(beta) dw.
 
-    Song et al. (2021), eq. 6. Evenly spaced in log-SNR; ``noise`` gives a fresh standard normal tensor like ``x`` at each call.
+    Song et al. (2021), eq. 6. Evenly spaced in log-SNR; ``noise`` gives a fresh standard normal tensor like ``x`` at
+    each call.
     """
     grid = sde.grid(steps)
     times = sde.time(grid)

@@ -46,7 +46,7 @@ class VPSDE:
         return (torch.atan(torch.exp(0.5 * (self.shift - log_snr))) - start) / (end - start)
 
     def beta(self, t: Tensor) -> Tensor:
-        """Rate of the forward equation dx = -beta/2 x dt + sqrt(beta) dw: beta = -d ln(alpha^2)/dt = -sigma^2 dlogSNR/dt."""
+        """Rate of dx = -beta/2 x dt + sqrt(beta) dw: beta = -d ln(alpha^2)/dt = -sigma^2 dlogSNR/dt."""
         start = math.atan(math.exp(-0.5 * self.log_snr_max))
         end = math.atan(math.exp(-0.5 * self.log_snr_min))
         slope = -2 * (end - start) / (torch.sin(2 * (start + t * (end - start))) / 2)

@@ -1,7 +1,7 @@
 """UNet2D: residual blocks with group normalisation, told of the noise level and the condition by scale and shift.
 
 After Ho et al., Denoising Diffusion Probabilistic Models (2020), and Dhariwal and Nichol, Diffusion Models Beat GANs
-(2021): adaptive group normalisation, attention where the map is small, the last convolution of every block zero at first.
+(2021): adaptive group normalisation, attention where the map is small, the last convolution of a block zero at first.
 """
 
 import math
@@ -91,7 +91,7 @@ class UNet2D(nn.Module):
 
 
 class Embedding(nn.Module):
-    """The noise level by sines and cosines, and the condition by a linear map or, where it is unknown, the null token."""
+    """The noise level by sines and cosines; the condition by a linear map or, where it is unknown, the null token."""
 
     def __init__(self, frequencies: int, width: int, conditions: int) -> None:
         super().__init__()
@@ -103,6 +103,7 @@ class Embedding(nn.Module):
         self.null = nn.Parameter(torch.zeros(width))
 
     def forward(self, log_snr: Tensor, condition: Tensor | None, known: Tensor | None) -> Tensor:
+        """Embed ``log_snr`` (n) and ``condition`` (n, conditions) where ``known`` (n), as (n, width)."""
         angles = log_snr[:, None] * self.frequencies
         noise = self.noise(torch.cat([angles.sin(), angles.cos()], dim=1))
         if self.condition is None or condition is None:
@@ -126,6 +127,7 @@ class Block(nn.Module):
         self.attention = Attention(out) if attention else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """Map (n, width, h, w) to (n, out, h, w), modulated by (n, embedding)."""
         h = self.conv1(functional.silu(self.norm1(x)))
         scale, shift = self.modulation(embedding)[:, :, None, None].chunk(2, dim=1)
         h = functional.silu(self.norm2(h) * (1 + scale) + shift)
@@ -141,6 +143,7 @@ class Attention(nn.Module):
         self.norm, self.qkv, self.out = norm(width), nn.Conv2d(width, 3 * width, 1), zeroed(nn.Conv2d(width, width, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Let every position of (n, width, h, w) look at all others of its image."""
         n, width, height, columns = x.shape
         q, k, v = self.qkv(self.norm(x)).flatten(2).unflatten(1, (3, self.heads, -1)).transpose(-1, -2).unbind(1)
         h = functional.scaled_dot_product_attention(q, k, v)
@@ -154,6 +157,7 @@ class Down(nn.Conv2d):
         super().__init__(width, width, 3, stride=2, padding=1)
 
     def forward(self, x: Tensor, _embedding: Tensor) -> Tensor:
+        """Map (n, width, h, w) to (n, width, h / 2, w / 2); the embedding is not heeded."""
         return super().forward(x)
 
 
@@ -164,6 +168,7 @@ class Up(nn.Conv2d):
         super().__init__(width, width, 3, padding=1)
 
     def forward(self, x: Tensor, _embedding: Tensor) -> Tensor:
+        """Map (n, width, h, w) to (n, width, 2 h, 2 w); the embedding is not heeded."""
         return super().forward(functional.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 

@@ -1,0 +1,236 @@
+"""The real workflow, small: from nothing to figures, run twice, killed, and fed what it cannot take."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from scansynth import files
+
+REPO = Path(__file__).resolve().parents[2]
+SMALL = {
+    "data": {"count": 60},
+    "images": {"size": 64},
+    "network": {"base_channels": 32, "multipliers": [1], "attention": [False]},
+    "train": {"steps": 6, "batch": 4, "warmup": 2, "checkpoint_every": 3, "validate_every": 3},
+    "sample": {"count": 12, "steps": 3, "batch": 4},
+    "probe": {"steps": 5},
+    "evaluate": {"bootstrap": 5, "kid_subset": 5, "kid_subsets": 3},
+}
+STAGES = ["acquire", "prepare", "train", "sample", "pca", "untrained", "probe", "features", "picture", "fid"]
+
+
+def command(*arguments, **sections):
+    """Snakemake on this repository's workflow, the experiment cxr made small."""
+    config = json.dumps({name: SMALL.get(name, {}) | sections.get(name, {}) for name in SMALL})
+    base = [sys.executable, "-m", "snakemake", "--snakefile", str(REPO / "workflow" / "Snakefile"), "--cores", "2"]
+    return [*base, *arguments, "--config", f"cxr={config}"]
+
+
+def run(folder, *arguments, **sections):
+    return subprocess.run(command(*arguments, **sections), cwd=folder, capture_output=True, text=True)
+
+
+def to_run(folder, *arguments, **sections):
+    """The rules that a run would execute."""
+    done = run(folder, "--dry-run", "--quiet", "rules", "results/fid_cxr.json", *arguments, **sections)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = [line.split() for line in (done.stdout + done.stderr).splitlines()]
+    return {words[0] for words in lines if len(words) == 2 and words[0] in STAGES and words[1].isdigit()}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    done = run(folder, "results/fid_cxr.json", "results/is_cxr.json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder / "printed.txt").write_text(done.stdout + done.stderr)
+    return folder
+
+
+def copied(finished, tmp_path):
+    """The finished folder with its times, to do something to."""
+    shutil.copytree(finished, tmp_path / "copy", symlinks=True)
+    return tmp_path / "copy"
+
+
+def test_every_output_has_a_record_that_agrees(finished):
+    records = sorted(finished.glob("data/**/*.record.json")) + sorted(finished.glob("results/**/*.record.json"))
+    assert {files.read_json(record)["stage"].split(".")[-1] for record in records} == {*STAGES, "inception_score"}
+    for record in records:
+        outputs = files.read_json(record)["outputs"].values()
+        assert outputs
+        for output in outputs:
+            assert files.sha256(finished / output["path"]) == output["sha256"]
+
+
+def test_figures_say_what_they_are(finished):
+    fid = files.read_json(finished / "results" / "fid_cxr.json")
+    assert str(fid).count("comparable_with_published_fid") >= 1
+    text = (finished / "results" / "fid_cxr.json").read_text()
+    for word in ("probe", "radiomics", "pca_gaussian", "untrained_network", "floor", "phantom"):
+        assert word in text
+
+
+def test_pictures_are_made(finished):
+    assert (finished / "results/cxr/samples.png").stat().st_size > 1000
+    assert "<svg" in (finished / "results/cxr/loss.svg").read_text()
+
+
+def test_what_each_stage_took_is_printed(finished):
+    printed = (finished / "printed.txt").read_text()
+    for stage in STAGES:
+        assert f"\n{stage} " in printed
+
+
+def test_mlflow_shows_the_run(finished):
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{finished}/mlflow.db")
+    (experiment,) = (e for e in client.search_experiments() if e.name == "cxr")
+    (logged,) = client.search_runs([experiment.experiment_id])
+    assert logged.info.status == "FINISHED"
+    assert logged.data.params["train.steps"] == "6"
+    assert len(client.get_metric_history(logged.info.run_id, "loss")) == 6
+    assert any(name.startswith("fid.") for name in logged.data.metrics)
+    assert {"samples.png", "loss.svg", "fid_cxr.json"} <= {a.path for a in client.list_artifacts(logged.info.run_id)}
+
+
+def test_nothing_holds_a_folder_host_or_user(finished):
+    import socket
+
+    private = [str(finished), str(REPO), socket.gethostname()]
+    for file in [*finished.glob("results/**/*"), *finished.glob("data/images/*"), *finished.glob("data/raw/*/*.json")]:
+        if file.is_file():
+            content = file.read_bytes()
+            assert not [word for word in private if word.encode() in content], file
+
+
+def test_a_second_run_has_nothing_to_do(finished):
+    assert to_run(finished) == set()
+
+
+@pytest.mark.parametrize(
+    ("sections", "rules"),
+    [
+        ({"evaluate": {"bootstrap": 6}}, {"features", "fid"}),
+        ({"probe": {"steps": 6}}, {"probe", "features", "fid"}),
+        ({"sample": {"guidance": 2.0}}, {"sample", "pca", "untrained", "features", "picture", "fid"}),
+        ({"train": {"learning_rate": 2e-3}}, {"train", "sample", "features", "picture", "fid"}),
+        ({"images": {"split_seed": 1}}, set(STAGES) - {"acquire"}),
+        ({"data": {"seed": 1}}, set(STAGES)),
+    ],
+)
+def test_a_changed_key_runs_what_depends_on_it(finished, sections, rules):
+    changed = {name: SMALL[name] | values for name, values in sections.items()}
+    assert to_run(finished, **changed) == rules
+
+
+def test_same_bytes_from_nothing(finished, tmp_path):
+    done = run(tmp_path, "results/fid_cxr.json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    names = ["data/images/chest_64.npy", "data/images/chest_64.csv", "results/cxr/model.safetensors"]
+    names += ["results/cxr/samples.npy", "results/cxr/samples.png", "results/cxr/loss.svg", "results/fid_cxr.json"]
+    for name in names:
+        assert files.sha256(tmp_path / name) == files.sha256(finished / name), name
+
+
+def training_process(parent):
+    for child in parent.children(recursive=True):
+        try:
+            words = child.cmdline()
+        except psutil.Error:
+            continue
+        if "scansynth.train" in words and words[0].endswith(("python", "python3")):
+            return child
+    return None
+
+
+@pytest.mark.parametrize("victim", ["training", "snakemake"])
+def test_killed_and_started_again_gives_the_same_model(finished, tmp_path, victim):
+    folder = copied(finished, tmp_path)
+    longer = {"train": SMALL["train"] | {"steps": 150, "checkpoint_every": 2}}
+    target = "results/cxr/model.safetensors"
+    undisturbed = copied(finished, tmp_path / "undisturbed")
+    assert run(undisturbed, target, **longer).returncode == 0
+
+    killed = psutil.Popen(command(target, **longer), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (states := list(folder.glob("results/cxr/work/*/metrics.jsonl"))) or not any(
+        len(state.read_text().splitlines()) in range(20, 120) for state in states
+    ):
+        assert time.monotonic() < deadline and killed.poll() is None
+        time.sleep(0.02)
+    process = training_process(killed) if victim == "training" else killed
+    os.kill(process.pid, signal.SIGKILL)
+    killed.wait(120)
+    assert killed.returncode != 0
+
+    again = run(folder, target, **longer)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert files.sha256(folder / target) == files.sha256(undisturbed / target)
+    if victim == "training":
+        assert "resumed after step" in again.stdout + again.stderr
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ("cxr={train: {stesp: 5}}", "did you mean 'steps'"),
+        ("crx={}", "an experiment's name"),
+        ("cxr={images: {size: 100}}", "64, 96, 128 or 256"),
+    ],
+)
+def test_a_typo_in_the_configuration_is_named(tmp_path, config, said):
+    base = command("results/fid_cxr.json")
+    done = subprocess.run([*base[:-1], config], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert said in done.stderr and "Traceback" not in done.stderr
+
+
+def test_an_unknown_experiment_is_named(tmp_path):
+    done = run(tmp_path, "results/fid_crx.json")
+    assert done.returncode != 0
+    assert "there is no experiment 'crx'" in done.stderr
+
+
+@pytest.mark.parametrize(("root", "said"), [(None, "data: {root:"), ("empty", "empty")])
+def test_a_supplied_folder_that_is_not_there_or_empty(tmp_path, root, said):
+    (tmp_path / "empty").mkdir()
+    base = command("results/fid_nih.json")
+    config = "nih={data: {root: empty}}" if root else "nih={}"
+    done = subprocess.run([*base[:-1], config], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert said in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_full_disk_is_named_and_the_next_run_completes(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(data)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a small tmpfs")
+    try:
+        full = run(tmp_path, "data/images/chest_64.npy")
+        assert full.returncode != 0
+        assert "the disk is full" in full.stdout + full.stderr
+        assert "Traceback" not in full.stdout + full.stderr
+        subprocess.run(["mount", "-o", "remount,size=64m", str(data)], check=True)
+        again = run(tmp_path, "data/images/chest_64.npy")
+        assert again.returncode == 0, again.stdout + again.stderr
+    finally:
+        subprocess.run(["umount", str(data)], check=True)
+
+
+def test_linter_is_content():
+    lint = [sys.executable, "-m", "snakemake", "--lint"]
+    done = subprocess.run(lint, cwd=REPO, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,63 @@
+"""Sampling: image i is a function of (seed, i) alone, and is what was asked for."""
+
+import numpy as np
+import pytest
+import torch
+
+from scansynth import sample
+from scansynth.config import Diffusion, Network, Sample
+from scansynth.diffusion.denoiser import Denoiser
+
+NETWORK = Network(base_channels=32, multipliers=(1, 2), attention=(False, True), haar_levels=1)
+
+
+@pytest.fixture(scope="module")
+def denoiser():
+    torch.manual_seed(0)
+    denoiser = Denoiser(1, 64, 3, NETWORK, Diffusion()).eval()
+    for parameter in denoiser.network.parameters():
+        parameter.data.add_(torch.randn_like(parameter), alpha=0.02)
+    return denoiser
+
+
+def images(denoiser, count=6, first=0, **options):
+    options = Sample(**{"count": count, "steps": 4, "batch": 4} | options)
+    conditions = np.eye(3, dtype=np.float32)[(first + np.arange(count)) % 3]
+    return sample.synthesise(denoiser, conditions, options, "fp32")
+
+
+@pytest.mark.parametrize("solver", ["dpm_solver_2m", "euler_maruyama"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_an_image_does_not_depend_on_how_many_are_made(denoiser, solver, precision):
+    options = Sample(count=7, steps=4, batch=4, solver=solver)
+    conditions = np.eye(3, dtype=np.float32)[np.arange(7) % 3]
+    many = sample.synthesise(denoiser, conditions, options, precision)
+    for count in (1, 3, 6):
+        few = sample.synthesise(denoiser, conditions[:count], options, precision)
+        np.testing.assert_array_equal(few, many[:count])
+
+
+def test_seed_and_condition_matter(denoiser):
+    assert (images(denoiser, seed=1) != images(denoiser, seed=0)).any()
+    assert (images(denoiser, first=1) != images(denoiser, first=0)).any()
+
+
+def test_guidance_matters_and_one_is_none(denoiser):
+    assert (images(denoiser, guidance=3.0) != images(denoiser)).any()
+
+
+def test_conditions_are_drawn_like_those_of_the_training_images():
+    table = [{"split": "train", "findings": "A", "view": "PA"}] * 3 + [
+        {"split": "train", "findings": "B", "view": "AP"}
+    ]
+    table += [{"split": "test", "findings": "C", "view": "PA"}] * 9
+    drawn = sample.draw_conditions(table, 2000, seed=0)
+    assert drawn[:10] == sample.draw_conditions(table, 10, seed=0)
+    share = sum(row == {"findings": "A", "view": "PA"} for row in drawn) / 2000
+    assert share == pytest.approx(0.75, abs=0.04)
+    assert not any(row["findings"] == "C" for row in drawn)
+
+
+def test_to_uint8_clips_and_rounds():
+    values = torch.tensor([-9.0, -1.0, 0.0, 1.0, 1.5])
+    assert sample.to_uint8(values).tolist() == [0, 0, 128, 255, 255]
