@@ -5,9 +5,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from scansynth import digest
 from scansynth.config import Dataset, Experiment, load_dataset, load_experiment, stage_settings
 from scansynth.errors import ScansynthError
+
+
+def _typed(value: Any) -> Any:
+    """Values of ``--config``, all of which Snakemake leaves as text where they are nested, as YAML means them."""
+    if isinstance(value, dict):
+        return {key: _typed(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_typed(inner) for inner in value]
+    return yaml.safe_load(value) if isinstance(value, str) else value
 
 
 class Experiments:
@@ -26,7 +37,7 @@ class Experiments:
                     f"--config {name}={value!r}: expected an experiment's name ({', '.join(names)}) and keys to lay "
                     "over its file, as in --config 'cxr={train: {steps: 500}}'"
                 )
-        self.experiments = {name: load_experiment(self._file(name), overrides.get(name)) for name in names}
+        self.experiments = {name: load_experiment(self._file(name), _typed(overrides.get(name))) for name in names}
 
     def _file(self, name: str) -> Path:
         return self.folder / "experiments" / f"{name}.yaml"

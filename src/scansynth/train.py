@@ -122,9 +122,12 @@ class Trainer:
         self.denoiser.load_state_dict(_part(tensors, "last."))
         self.average.model.load_state_dict(_part(tensors, "average."))
         state: dict[int, dict[str, Tensor]] = {}
+        parameters = list(self.denoiser.parameters())
         for name, value in _part(tensors, "optimizer.").items():
             number, key = name.split(".")
-            state.setdefault(int(number), {})[key] = value
+            # The fused optimiser walks a parameter and its moments in memory order: they need the same strides.
+            moment = torch.empty_like(parameters[int(number)]).copy_(value) if value.ndim else value
+            state.setdefault(int(number), {})[key] = moment
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
 
 

@@ -2,11 +2,6 @@
 # Gives:  data/raw/<dataset>/files, as upstream lays it out, with source.json and inventory.csv
 
 
-def supplied_files(wildcards):
-    """Names, sizes and times of the files of a supplied folder: a change there makes the inventory anew."""
-    return explained(EXPERIMENTS.supplied_files, wildcards.dataset)
-
-
 rule acquire:
     output:
         source="data/raw/{dataset}/source.json",
@@ -16,6 +11,8 @@ rule acquire:
         "logs/acquire/{dataset}.log",
     benchmark:
         "benchmarks/acquire/{dataset}.tsv"
+    conda:
+        "../../environment.yml"
     threads: workflow.cores
     resources:
         mem_mb=2000,

@@ -15,6 +15,8 @@ rule pca:
         "logs/pca/{name}.log",
     benchmark:
         "benchmarks/pca/{name}.tsv"
+    conda:
+        "../../environment.yml"
     threads: workflow.cores
     resources:
         mem_mb=4000,
@@ -41,6 +43,8 @@ rule untrained:
         "logs/untrained/{name}.log",
     benchmark:
         "benchmarks/untrained/{name}.tsv"
+    conda:
+        "../../environment.yml"
     threads: workflow.cores
     resources:
         mem_mb=4000,

@@ -28,6 +28,11 @@ def images(suffix):
     return lambda wildcards: explained(EXPERIMENTS.images, wildcards.name) + suffix
 
 
+def supplied_files(wildcards):
+    """Names, sizes and times of the files of a supplied folder: a change there makes the inventory anew."""
+    return explained(EXPERIMENTS.supplied_files, wildcards.dataset)
+
+
 def explained(function, *arguments):
     """An error of the configuration as a message, without a traceback."""
     try:

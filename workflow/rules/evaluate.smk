@@ -14,6 +14,8 @@ rule probe:
         "logs/probe/{name}.log",
     benchmark:
         "benchmarks/probe/{name}.tsv"
+    conda:
+        "../../environment.yml"
     threads: workflow.cores
     resources:
         mem_mb=4000,
@@ -43,6 +45,8 @@ rule features:
         "logs/features/{name}.log",
     benchmark:
         "benchmarks/features/{name}.tsv"
+    conda:
+        "../../environment.yml"
     threads: workflow.cores
     resources:
         mem_mb=4000,
@@ -72,6 +76,8 @@ rule picture:
         "logs/picture/{name}.log",
     benchmark:
         "benchmarks/picture/{name}.tsv"
+    conda:
+        "../../environment.yml"
     resources:
         mem_mb=1000,
         runtime=10,
@@ -98,6 +104,8 @@ rule fid:
         "logs/fid/{name}.log",
     benchmark:
         "benchmarks/fid/{name}.tsv"
+    conda:
+        "../../environment.yml"
     threads: workflow.cores
     resources:
         mem_mb=2000,
@@ -122,6 +130,8 @@ rule inception_score:
         "logs/inception_score/{name}.log",
     benchmark:
         "benchmarks/inception_score/{name}.tsv"
+    conda:
+        "../../environment.yml"
     threads: workflow.cores
     resources:
         mem_mb=2000,

@@ -15,6 +15,8 @@ rule prepare:
         "logs/prepare/{dataset}_{size}.log",
     benchmark:
         "benchmarks/prepare/{dataset}_{size}.tsv"
+    conda:
+        "../../environment.yml"
     threads: workflow.cores
     resources:
         mem_mb=4000,

@@ -14,6 +14,8 @@ rule sample:
         "logs/sample/{name}.log",
     benchmark:
         "benchmarks/sample/{name}.tsv"
+    conda:
+        "../../environment.yml"
     threads: workflow.cores
     resources:
         mem_mb=4000,

@@ -16,6 +16,8 @@ rule train:
         "logs/train/{name}.log",
     benchmark:
         "benchmarks/train/{name}.tsv"
+    conda:
+        "../../environment.yml"
     threads: workflow.cores
     resources:
         mem_mb=6000,
