@@ -2,14 +2,18 @@
 
 import errno
 import json
+import shutil
 import subprocess
 import sys
 import textwrap
 import time
 
+import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
-from scansynth import files, stage
+from scansynth import cores, files, stage
 from scansynth.errors import ScansynthError
 from scansynth.experiments import Experiments
 
@@ -116,3 +120,36 @@ def test_atomic_write_leaves_nothing_behind_when_it_fails(tmp_path):
         raise RuntimeError
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("writer", ["numpy", "safetensors", "text"])
+def test_a_full_disk_is_told_whoever_writes(tmp_path, writer):
+    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(tmp_path)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a small tmpfs")
+    write = {
+        "numpy": lambda path: np.save(path, np.zeros(10**6)),
+        "safetensors": lambda path: save_file({"a": torch.zeros(10**6)}, path),
+        "text": lambda path: path.write_text("x" * 10**6),
+    }[writer]
+    try:
+        with pytest.raises(OSError) as error, files.atomic(tmp_path / "x.npy") as partial:
+            write(partial)
+        assert error.value.errno == errno.ENOSPC
+        assert error.value.filename == str(tmp_path / "x.npy")
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_atomic_files_can_be_read_by_others(tmp_path):
+    with files.atomic(tmp_path / "x.safetensors") as partial:
+        save_file({"a": torch.zeros(1)}, partial)
+    assert (tmp_path / "x.safetensors").stat().st_mode & 0o777 == 0o666 & ~files.UMASK
+
+
+def test_granted_cores(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert cores.granted() == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "")
+    assert cores.granted() >= 1

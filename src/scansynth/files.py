@@ -1,25 +1,41 @@
 """Files that are either whole or not there, and their hashes."""
 
+import errno
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+FULL = 64 * 1024  # bytes; with less than this the disk is full
+UMASK = os.umask(0)
+os.umask(UMASK)
+
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path``, synced and renamed to it when the block ends well, removed when it does not."""
+    """A temporary path beside ``path``, synced and renamed to it when the block ends well, removed when it does not.
+
+    Raises:
+        OSError: with ENOSPC, where the block failed and the disk is full.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays last: numpy and matplotlib choose or append by it.
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
         yield partial
+        partial.chmod(0o666 & ~UMASK)  # safetensors would keep its files from everyone else
         with partial.open("rb") as handle:
             os.fsync(handle.fileno())
         partial.replace(path)
+    except Exception as error:
+        # safetensors says so in words alone (and has made room again), numpy not even in words.
+        if os.strerror(errno.ENOSPC) in str(error) or shutil.disk_usage(path.parent).free < FULL:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

@@ -125,7 +125,7 @@ def test_a_second_run_has_nothing_to_do(finished):
         ({"evaluate": {"bootstrap": 6}}, {"features", "fid"}),
         ({"probe": {"steps": 6}}, {"probe", "features", "fid"}),
         ({"sample": {"guidance": 2.0}}, {"sample", "pca", "untrained", "features", "picture", "fid"}),
-        ({"train": {"learning_rate": 2e-3}}, {"train", "sample", "features", "picture", "fid"}),
+        ({"train": {"learning_rate": 3e-3}}, {"train", "sample", "features", "picture", "fid"}),
         ({"images": {"split_seed": 1}}, set(STAGES) - {"acquire"}),
         ({"data": {"seed": 1}}, set(STAGES)),
     ],

@@ -80,7 +80,7 @@ def test_same_bytes_for_one_and_two_workers(folder, monkeypatch):
     folder.add_file("00000099_000.dcm", lambda path: path.write_text("no"))
     outputs = []
     for workers in (1, 2):
-        monkeypatch.setattr(stage_module, "_cores", lambda workers=workers: workers)
+        monkeypatch.setenv("OMP_NUM_THREADS", str(workers))
         folder.run(max_quarantined=0.5)
         outputs.append([Path(f"data/images/t_64.{suffix}").read_bytes() for suffix in OUTPUTS])
     assert outputs[0] == outputs[1]

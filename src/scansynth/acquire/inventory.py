@@ -1,7 +1,6 @@
 """The list of a data set's files, with sizes and hashes: ``inventory.csv``."""
 
 import csv
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from scansynth import cores
 from scansynth.files import atomic, sha256
 
 HEADER = ("path", "bytes", "sha256")
@@ -30,7 +30,7 @@ def take(root: Path, files: Sequence[Path]) -> list[Entry]:
         return Entry(file.relative_to(root).as_posix(), file.stat().st_size, sha256(file))
 
     # Threads, as hashing releases the interpreter's lock and mostly waits for the disk.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores.granted()) as pool:
         return list(tqdm(pool.map(entry, files), total=len(files), desc="hash", unit="file"))
 
 

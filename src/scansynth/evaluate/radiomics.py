@@ -4,7 +4,6 @@ Families as in the Image Biomarker Standardisation Initiative (Zwanenburg et al.
 whole image and chosen so that blur, noise, block artefacts and misplaced anatomy each change some of them.
 """
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
@@ -12,6 +11,8 @@ import numpy as np
 from scipy import ndimage
 from scipy.special import entr
 from skimage.feature import graycomatrix, graycoprops, local_binary_pattern
+
+from scansynth import cores
 
 VERSION = "1"
 LEVELS = 16  # grey levels of the co-occurrence matrices
@@ -28,7 +29,7 @@ def radiomics(pixels: np.ndarray) -> np.ndarray:
     d is 63 for one channel. Of several, the mean is described, and the mean and standard deviation of each are added.
     """
     # Threads are enough: the loops over pixels run outside the interpreter's lock.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores.granted()) as pool:
         return np.stack(list(pool.map(_of_image, pixels)))
 
 

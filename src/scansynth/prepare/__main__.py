@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -12,7 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from tqdm import tqdm
 
-from scansynth import stage
+from scansynth import cores, stage
 from scansynth.acquire import inventory
 from scansynth.config import Images
 from scansynth.errors import ScansynthError
@@ -50,7 +49,7 @@ def prepare(job: stage.Job, workers: int | None = None) -> None:
     with atomic(job.outputs["pixels"]) as partial, partial.open("wb") as array:
         shape = (1, images.size, images.size)
         _write_header(array, (0, *shape))
-        for result in _results(root, listing, images, workers or _cores()):
+        for result in _results(root, listing, images, workers or cores.granted()):
             if result.reason:
                 quarantined.append(_quarantine(result.item.source, result.reason))
                 continue
@@ -101,11 +100,6 @@ def _results(root: Path, listing: Listing, images: Images, workers: int) -> Iter
                 f"a worker process died at {root / near} or soon after: memory ran out, or a decoder crashed. "
                 "Free memory, or move that file away and acquire the data set again"
             ) from None
-
-
-def _cores() -> int:
-    """The cores that this process may use: a scheduler often grants fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _write_header(array: BinaryIO, shape: tuple[int, ...]) -> None:

@@ -8,7 +8,6 @@ import csv
 import hashlib
 import io
 import multiprocessing
-import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 from threadpoolctl import threadpool_limits
 
+from scansynth import cores
 from scansynth.acquire.phantoms import film, projection
 from scansynth.acquire.phantoms.thorax import Body, State
 
@@ -310,10 +310,10 @@ def generate(folder: Path, *, count: int, seed: int, workers: int | None = None)
     """Write ``count`` phantom radiographs with their label and truth tables.
 
     Makes ``folder/images/<patient>_<follow-up>.dcm`` (256 x 256, 12 bits), ``folder/Data_Entry_2017_v2020.csv`` in the
-    NIH columns and ``folder/truth.csv``. ``workers`` processes are used (default: one per processor); the bytes do not
-    depend on it. Raises ValueError if ``count`` or ``workers`` is below 1.
+    NIH columns and ``folder/truth.csv``. ``workers`` processes are used (default: one per core granted); the bytes do
+    not depend on it. Raises ValueError if ``count`` or ``workers`` is below 1.
     """
-    workers = (os.cpu_count() or 1) if workers is None else workers
+    workers = cores.granted() if workers is None else workers
     if count < 1 or workers < 1:
         raise ValueError(f"count and workers must be at least 1, got {count} and {workers}")
     folder = Path(folder)
