@@ -1,0 +1,123 @@
+"""MLflow as a view: each state once, nothing lost to a dead server, pages on loopback only."""
+
+import json
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import psutil
+import pytest
+from mlflow.tracking import MlflowClient
+
+from scansynth import tracking
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    # MLflow keeps one connection an address: a relative one would be that of the first test.
+    monkeypatch.setattr(tracking, "DATABASE", f"sqlite:///{tmp_path}/mlflow.db")
+    folder = tmp_path / "results" / "toy"
+    folder.mkdir(parents=True)
+
+    def record(file, stage, **settings):
+        body = {"stage": stage, "outputs": {"x": {"sha256": file}}, "settings": settings, "seconds": 1.5}
+        (tmp_path / "results" / file).write_text(json.dumps(body | {"digests": {"code": "abc"}}))
+
+    record("toy/model.record.json", "train", train={"steps": 2, "betas": [1, 2]})
+    record("fid_toy.record.json", "evaluate.fid", evaluate={"seed": 0})
+    (folder / "train.jsonl").write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.0, "val_loss": 1.5}\n')
+    (tmp_path / "results" / "fid_toy.json").write_text('{"probe": {"frechet_distance": 3.5, "small": true}}')
+    return record
+
+
+def runs():
+    client = MlflowClient(tracking.DATABASE)
+    experiment = client.get_experiment_by_name("toy")
+    return client, client.search_runs([experiment.experiment_id]) if experiment else []
+
+
+def test_figures_parameters_and_files_are_logged_once(results):
+    tracking.sync()
+    tracking.sync()
+    client, (run,) = runs()
+    assert run.data.params == {"train.steps": "2", "train.betas": "[1, 2]", "evaluate.seed": "0"}
+    assert [metric.value for metric in client.get_metric_history(run.info.run_id, "loss")] == [2.0, 1.0]
+    assert run.data.metrics["fid.probe.frechet_distance"] == 3.5
+    assert "fid.probe.small" not in run.data.metrics
+    assert "fid_toy.json" in {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
+
+
+def test_a_new_state_is_a_new_run(results):
+    tracking.sync()
+    results("is_toy.record.json", "evaluate.inception_score", evaluate={"seed": 0})
+    tracking.sync()
+    assert len(runs()[1]) == 2
+
+
+def test_a_dead_server_loses_nothing(results, monkeypatch, capsys):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    tracking.sync()
+    said = capsys.readouterr().err
+    assert "http://127.0.0.1:9 did not answer" in said and "python -m scansynth.tracking" in said
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    tracking.sync()
+    assert len(runs()[1]) == 1
+
+
+def test_a_run_that_was_cut_off_is_logged_again(results, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(MlflowClient, "log_artifact", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        tracking.sync()
+    tracking.sync()
+    _, (run,) = runs()
+    assert run.info.status == "FINISHED"
+
+
+def test_timings(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for stage, seconds, memory in (("train", "12.5", "600.1"), ("sample", "2.5", "NA")):
+        (tmp_path / "benchmarks" / stage).mkdir(parents=True)
+        (tmp_path / "benchmarks" / stage / "toy.tsv").write_text(f"s\tmax_rss\n{seconds}\t{memory}\n")
+    tracking.print_timings(tracking.timings(since=0))
+    printed = capsys.readouterr().out
+    assert "train toy" in printed and "15.0" in printed and "600" in printed
+    assert tracking.timings(since=float("inf")) == []
+
+
+def test_pages_are_served_on_loopback_only(results):
+    tracking.sync()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
+    server = psutil.Popen([*command, "--workers", "1", "--backend-store-uri", tracking.DATABASE])
+    try:
+        address = f"http://127.0.0.1:{port}"
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                page = opener.open(address, timeout=10).read()
+                break
+            except (urllib.error.URLError, ConnectionError):
+                assert time.monotonic() < deadline and server.is_running()
+                time.sleep(0.5)
+        assert b"MLflow" in page
+        body = json.dumps({"experiment_ids": [runs()[1][0].info.experiment_id]}).encode()
+        headers = {"Content-Type": "application/json"}
+        search = urllib.request.Request(f"{address}/api/2.0/mlflow/runs/search", body, headers)
+        (run,) = json.load(opener.open(search, timeout=30))["runs"]
+        assert {"key": "fid.probe.frechet_distance", "value": 3.5}.items() <= next(
+            metric for metric in run["data"]["metrics"] if metric["key"].startswith("fid.")
+        ).items()
+        family = [server, *server.children(recursive=True)]
+        listening = {c.laddr.ip for p in family for c in p.net_connections() if c.status == psutil.CONN_LISTEN}
+        assert listening == {"127.0.0.1"}
+    finally:
+        for process in [*server.children(recursive=True), server]:
+            process.kill()
+        server.wait(30)
