@@ -47,6 +47,11 @@ def test_every_key_says_what_it_means():
         ({"images": {"size": 100}}, ["images.size", "64, 96, 128 or 256", "found 100"]),
         ({"images": {"train": 0.9}}, ["images", "has to be 1"]),
         ({"network": {"multipliers": [1, 2]}}, ["network", "attention has 3 entries for 2"]),
+        ({"train": {"ema": 0.5}}, ["train.ema", "less than 0.288", "found 0.5"]),
+        ({"train": {"log_snr": [9, -5]}}, ["train.log_snr", "rise"]),
+        ({"diffusion": {"log_snr_max": -20}}, ["diffusion", "log_snr_max", "above"]),
+        ({"evaluate": {"kid_subset": 1}}, ["evaluate.kid_subset", "greater than or equal to 2"]),
+        ({"network": {"multipliers": [], "attention": []}}, ["network.multipliers", "at least 1"]),
         ({"data": {"dataset": None}}, ["data.dataset", "string", "None"]),
     ],
 )
@@ -98,6 +103,13 @@ def test_overrides_of_an_unknown_experiment():
         Experiments(CONFIG, {"crx": {}})
 
 
+def test_a_name_that_results_cannot_carry(tmp_path):
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "my_cohort.yaml").write_text(CXR.read_text())
+    with pytest.raises(ScansynthError, match=r"my_cohort\.yaml: an experiment's name may hold"):
+        Experiments(tmp_path, {})
+
+
 def test_unknown_experiment():
     with pytest.raises(ScansynthError, match=r"there is no experiment 'crx'.*known: cxr, nih"):
         Experiments(CONFIG, {})["crx"]
@@ -119,10 +131,13 @@ def test_experiments_that_share_a_data_set_must_agree(tmp_path):
 
 
 def test_a_change_in_a_supplied_folder_is_seen(tmp_path):
-    (tmp_path / "a.png").write_bytes(b"1")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").write_bytes(b"1")
     experiments = Experiments(CONFIG, {"nih": {"data": {"root": str(tmp_path)}}})
     before = experiments.supplied_files("nih_cxr14")
     assert before == experiments.supplied_files("nih_cxr14") != ""
-    (tmp_path / "b.png").write_bytes(b"2")
+    (tmp_path / "notes.txt").write_bytes(b"not read")
+    assert experiments.supplied_files("nih_cxr14") == before
+    (tmp_path / "images" / "b.png").write_bytes(b"2")
     assert experiments.supplied_files("nih_cxr14") != before
     assert experiments.supplied_files("chest") == ""

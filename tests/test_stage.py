@@ -86,6 +86,29 @@ def test_a_full_disk_is_a_message(arguments, capsys):
     assert "the disk is full (writing out.npy)" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "out.npy"), "out.npy: Permission denied"),
+        (MemoryError("5 GB"), "out of memory (5 GB). Lower train.batch"),
+        (torch.OutOfMemoryError("CUDA"), "out of memory (CUDA)"),
+    ],
+)
+def test_what_a_machine_lacks_is_a_message(arguments, capsys, error, said):
+    def work(job):
+        raise error
+
+    with pytest.raises(SystemExit):
+        run(work, arguments)
+    assert said in capsys.readouterr().err
+
+
+def test_what_a_killed_run_was_writing_is_swept(arguments, tmp_path):
+    (tmp_path / ".out.4711.partial.npy").write_text("half")
+    run(lambda job: files.write_text(job.outputs["samples"], ""), arguments)
+    assert not list(tmp_path.glob(".out*"))
+
+
 def test_our_own_mistakes_keep_their_traceback(arguments):
     with pytest.raises(ZeroDivisionError):
         run(lambda job: 1 / 0, arguments)

@@ -66,6 +66,22 @@ def test_a_killed_run_resumes_to_the_same_bytes(tiny_store, monkeypatch, killed_
     assert [row["step"] for row in rows(folder / "cut" / "train.jsonl")] == list(range(1, 13))
 
 
+def test_dropout_resumes_to_the_same_bytes(tiny_store, tmp_path, monkeypatch):
+    monkeypatch.setitem(NETWORK, "dropout", 0.2)
+    whole, cut = trainer(tiny_store), trainer(tiny_store)
+    for run in (whole, cut):
+        for _ in range(3):
+            run.advance()
+    cut.save(tmp_path / "state.safetensors")
+    again = trainer(tiny_store)
+    torch.rand(5)
+    again.resume(tmp_path / "state.safetensors")
+    for run in (whole, again):
+        run.advance()
+    for name, value in whole.denoiser.state_dict().items():
+        assert torch.equal(value, again.denoiser.state_dict()[name]), name
+
+
 def test_no_run_resumes_another(tiny_store, monkeypatch):
     first = run(tiny_store, "one", monkeypatch)
     assert run(tiny_store, "one", monkeypatch, learning_rate=5e-4) != first
@@ -116,5 +132,5 @@ def test_not_a_model(tmp_path):
 def test_too_few_patients(tiny_store):
     table = tiny_store.with_suffix(".csv")
     table.write_text(table.read_text().replace(",val,", ",test,"))
-    with pytest.raises(ScansynthError, match="0 to validate by"):
+    with pytest.raises(ScansynthError, match="the val split has 0 images"):
         trainer(tiny_store)

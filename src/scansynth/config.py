@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from scansynth.errors import ScansynthError
 
@@ -79,7 +79,7 @@ class Network(Section):
     """The UNet."""
 
     base_channels: Literal[32, 64] = Field(64, description="Channels at the finest scale of the network.")
-    multipliers: tuple[PositiveInt, ...] = Field(
+    multipliers: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = Field(
         (1, 2, 2), description="Channels at each scale, in units of base_channels."
     )
     blocks: PositiveInt = Field(1, description="Residual blocks at each scale.")
@@ -108,6 +108,12 @@ class Diffusion(Section):
     weighting: Literal["min_snr", "uniform"] = Field("min_snr", description="Weight of a noise level in the loss.")
     min_snr_gamma: PositiveFloat = Field(5.0, description="Signal-to-noise ratio at which min-SNR weights are cut.")
 
+    @model_validator(mode="after")
+    def _more_signal_at_the_start(self) -> "Diffusion":
+        if self.log_snr_max <= self.log_snr_min:
+            raise ValueError(f"log_snr_max ({self.log_snr_max:g}) has to be above log_snr_min ({self.log_snr_min:g})")
+        return self
+
 
 class Train(Section):
     """The training loop."""
@@ -116,7 +122,7 @@ class Train(Section):
     batch: PositiveInt = Field(16, description="Images a step.")
     learning_rate: PositiveFloat = Field(1e-3, description="Peak learning rate of AdamW.")
     warmup: Annotated[int, Field(ge=0)] = Field(100, description="Steps of linear warm-up; cosine decay to 0 follows.")
-    ema: Annotated[float, Field(gt=0, lt=1)] = Field(
+    ema: Annotated[float, Field(gt=0, lt=0.288)] = Field(
         0.1, description="Length of the weights' average, as a share of the run."
     )
     gradient_clip: PositiveFloat = Field(1.0, description="Largest norm of a gradient.")
@@ -130,6 +136,13 @@ class Train(Section):
     seed: Seed = Field(0, description="Seed of initial weights, order and noise.")
     validate_every: PositiveInt = Field(250, description="Steps between losses on held-out patients.")
     checkpoint_every: PositiveInt = Field(100, description="Steps between resumable checkpoints.")
+
+    @field_validator("log_snr")
+    @classmethod
+    def _range_rises(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if value[0] >= value[1]:
+            raise ValueError("the range has to rise")
+        return value
 
 
 class Sample(Section):
@@ -160,7 +173,7 @@ class Evaluate(Section):
         ("probe", "radiomics"), description="Feature spaces in which the distances are measured."
     )
     bootstrap: PositiveInt = Field(100, description="Bootstrap replicates of an interval.")
-    kid_subset: PositiveInt = Field(100, description="Images in each of the subsets of the kernel distance.")
+    kid_subset: Annotated[int, Field(ge=2)] = Field(100, description="Images in each subset of the kernel distance.")
     kid_subsets: PositiveInt = Field(50, description="Number of these subsets.")
     small: PositiveInt = Field(2048, description="Results from fewer images than this are flagged as small.")
     seed: Seed = Field(0, description="Seed of subsets and replicates.")

@@ -1,8 +1,5 @@
 """What the machine offers: device, precision, threads."""
 
-import contextlib
-from collections.abc import Iterator
-
 import torch
 
 
@@ -20,13 +17,6 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return "bf16" if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported() else "fp32"
-
-
-@contextlib.contextmanager
-def computing(device: torch.device, precision: str) -> Iterator[None]:
-    """Run networks in ``precision`` (bf16 by autocast: weights and sums stay float32)."""
-    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-        yield
 
 
 def facts(device: torch.device, precision: str) -> dict[str, str | int]:

@@ -26,7 +26,7 @@ def of_code(module: str) -> str:
     Read from the syntax trees without docstrings, so that a comment, a docstring or the layout of the code changes
     nothing. Imports inside functions count as well.
     """
-    return of_value({name: ast.dump(_tree(_file(name))) for name in sorted(closure(module))})
+    return of_value({name: ast.unparse(_tree(_file(name))) for name in sorted(closure(module))})
 
 
 def closure(module: str) -> set[str]:

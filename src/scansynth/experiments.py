@@ -1,6 +1,7 @@
 """All experiments of a configuration folder, and what each stage of each is to be told."""
 
 import json
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import yaml
 
 from scansynth import digest
+from scansynth.acquire.layout import find_files
 from scansynth.config import Dataset, Experiment, load_dataset, load_experiment, stage_settings
 from scansynth.errors import ScansynthError
 
@@ -31,6 +33,12 @@ class Experiments:
     def __init__(self, folder: Path, overrides: dict[str, Any]) -> None:
         self.folder = folder
         names = sorted(file.stem for file in folder.glob("experiments/*.yaml"))
+        for name in names:
+            if not re.fullmatch("[A-Za-z0-9-]+", name):
+                raise ScansynthError(
+                    f"{self._file(name)}: an experiment's name may hold letters, digits and - only, since results are "
+                    "named <kind>_<experiment>: rename the file"
+                )
         for name, value in overrides.items():
             if name not in names or not isinstance(value, dict):
                 raise ScansynthError(
@@ -83,10 +91,14 @@ class Experiments:
 
     def supplied_files(self, dataset: str) -> str:
         """Digest of the names, sizes and times of the files in the folder of a supplied data set; empty for others."""
-        root = json.loads(self.shared_settings("acquire", dataset))["data"]["root"]
-        if self.datasets[dataset].origin != "supplied" or not root:
+        named = json.loads(self.shared_settings("acquire", dataset))["data"]["root"]
+        if self.datasets[dataset].origin != "supplied" or not named:
             return ""
-        found = [(str(file.relative_to(root)), file.stat()) for file in sorted(Path(root).rglob("*")) if file.is_file()]
+        root = Path(named).expanduser()
+        try:
+            found = [(file.relative_to(root).as_posix(), file.stat()) for file in find_files(root)]
+        except (ScansynthError, OSError):
+            return ""  # the acquire stage says what is wrong with the folder
         return digest.of_value([(name, stat.st_size, stat.st_mtime_ns) for name, stat in found])
 
     def images(self, name: str) -> str:

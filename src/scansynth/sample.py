@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from scansynth import model
 from scansynth.config import Sample
-from scansynth.device import best_device, computing, facts, resolve_precision
+from scansynth.device import best_device, facts, resolve_precision
 from scansynth.diffusion.denoiser import Denoiser, guided
 from scansynth.diffusion.solvers import SOLVERS
 from scansynth.files import atomic, write_text
@@ -26,16 +26,16 @@ def draw_conditions(table: list[dict[str, str]], count: int, seed: int) -> list[
     return [{"findings": row["findings"], "view": row["view"]} for row in drawn]
 
 
-def synthesise(denoiser: Denoiser, conditions: np.ndarray, options: Sample, precision: str) -> np.ndarray:
+def synthesise(denoiser: Denoiser, conditions: np.ndarray, options: Sample) -> np.ndarray:
     """Images of the ``conditions`` (n, findings + views), as uint8 of shape (n, channels, size, size)."""
     pixels = np.empty((len(conditions), *denoiser.shape), dtype=np.uint8)
     for part in tqdm(list(_batches(len(conditions), options.batch)), unit="batch"):
-        pixels[part] = to_uint8(_batch(denoiser, conditions[part], part, options, precision))[: len(pixels[part])]
+        pixels[part] = to_uint8(_batch(denoiser, conditions[part], part, options))[: len(pixels[part])]
     return pixels
 
 
 @torch.inference_mode()
-def _batch(denoiser: Denoiser, conditions: np.ndarray, part: slice, options: Sample, precision: str) -> Tensor:
+def _batch(denoiser: Denoiser, conditions: np.ndarray, part: slice, options: Sample) -> Tensor:
     """One batch, always of the same size: kernels are chosen by it, and with them the last bits of an image."""
     device = next(denoiser.parameters()).device
     indices = range(part.start, part.start + options.batch)
@@ -46,9 +46,8 @@ def _batch(denoiser: Denoiser, conditions: np.ndarray, part: slice, options: Sam
         drawn = [generator.standard_normal(denoiser.shape, dtype=np.float32) for generator in generators]
         return torch.from_numpy(np.stack(drawn)).to(device)
 
-    with computing(device, precision):
-        denoise = guided(denoiser, torch.from_numpy(filled).to(device), options.guidance)
-        return SOLVERS[options.solver](denoise, denoiser.sde, noise(), options.steps, noise)
+    denoise = guided(denoiser, torch.from_numpy(filled).to(device), options.guidance)
+    return SOLVERS[options.solver](denoise, denoiser.sde, noise(), options.steps, noise)
 
 
 def _batches(count: int, size: int) -> Iterator[slice]:
@@ -77,7 +76,8 @@ def sample_into(job: Job, denoiser: Denoiser, known: model.Vocabulary) -> None:
     precision = resolve_precision("auto", device)
     conditions = draw_conditions(read_table(job.inputs["table"]), options.count, options.seed)
     denoiser = denoiser.to(device, memory_format=torch.channels_last).eval()
-    pixels = synthesise(denoiser, encode(conditions, known.findings, known.views), options, precision)
+    denoiser.bf16 = precision == "bf16"
+    pixels = synthesise(denoiser, encode(conditions, known.findings, known.views), options)
     write_samples(job, pixels, conditions)
     job.facts |= facts(device, precision) | {"seed": options.seed, "images": options.count}
 

@@ -52,6 +52,9 @@ def run(
     """
     job = _parse(name, inputs, outputs, argv)
     with _plain_errors(name), _alone(job.outputs[outputs[0]]):
+        for output in job.outputs.values():
+            for partial in output.parent.glob(f".{output.stem}.*.partial{output.suffix}"):
+                partial.unlink()  # of a run that was killed while it wrote
         started = time.monotonic()
         work(job)
         write_record(name, job, seconds=time.monotonic() - started)
@@ -114,10 +117,17 @@ def _plain_errors(name: str) -> Iterator[None]:
     except ScansynthError as error:
         _fail(name, str(error))
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
         where = error.filename or "the working folder"
-        _fail(name, f"the disk is full (writing {where}). Make room and start again: what was finished is kept.")
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            _fail(name, f"the disk is full (writing {where}). Make room and start again: what was finished is kept.")
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO):
+            raise
+        _fail(name, f"{where}: {error.strerror}. Mend that and start again: what was finished is kept.")
+    except (MemoryError, RuntimeError) as error:
+        # torch's own class for it is not asked for by type: most stages do without torch.
+        if not isinstance(error, MemoryError) and type(error).__name__ != "OutOfMemoryError":
+            raise
+        _fail(name, f"out of memory ({error}). Lower train.batch, sample.batch or images.size, or find more memory.")
 
 
 def _fail(name: str, message: str) -> None:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from scansynth import digest, model
 from scansynth.config import Settings
-from scansynth.device import best_device, computing, facts, resolve_precision
+from scansynth.device import best_device, facts, resolve_precision
 from scansynth.diffusion.denoiser import Denoiser
 from scansynth.errors import ScansynthError
 from scansynth.files import atomic, sha256
@@ -28,6 +28,7 @@ from scansynth.stage import Job, run
 from scansynth.store import Store, evenly, open_store
 
 PRIOR_IMAGES = 10_000  # images, at most, that the Gaussian prior is fitted to
+LEAST_IMAGES = {"train": 10, "val": 1, "test": 5}
 VALIDATION_IMAGES = 64  # held-out images, at most, of the validation loss
 
 
@@ -39,16 +40,19 @@ class Trainer:
         self.device = best_device()
         self.precision = resolve_precision(self.options.precision, self.device)
         self.train, self.val = store.indices("train"), evenly(store.indices("val"), VALIDATION_IMAGES)
-        if not len(self.train) or not len(self.val):
-            raise ScansynthError(
-                f"{len(self.train)} images to train on and {len(self.val)} to validate by: add patients"
-            )
+        for split, least in LEAST_IMAGES.items():
+            if (found := len(store.indices(split))) < least:
+                raise ScansynthError(
+                    f"the {split} split has {found} images, and {least} are the least that figures can be had from: "
+                    "add patients, or change their shares (images.train, images.val, images.test)"
+                )
         self.conditions = torch.from_numpy(store.conditions)
         self.step = 0
         torch.manual_seed(self.options.seed)
         self.denoiser = model.build(
             store.pixels.shape[1:], model.vocabulary(store.manifest), settings.network, settings.diffusion
         )
+        self.denoiser.bf16 = self.precision == "bf16"
         self.denoiser.prior.fit(self.images(evenly(self.train, PRIOR_IMAGES)))
         self.denoiser.to(self.device, memory_format=torch.channels_last)
         self.average = PowerEMA(self.denoiser, self.options.ema)
@@ -68,6 +72,7 @@ class Trainer:
         chosen = self.train[order(len(self.train), options.seed, self.step * options.batch, options.batch)]
         known = torch.from_numpy(random.random(len(chosen)) >= options.null_probability)
         self.denoiser.train()
+        torch.manual_seed(int(random.integers(2**63)))  # dropout's
         loss = self.losses(self.denoiser, chosen, known, random).mean()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.denoiser.parameters(), options.gradient_clip)
@@ -101,8 +106,7 @@ class Trainer:
         epsilon = torch.from_numpy(random.standard_normal((n, *denoiser.shape), dtype=np.float32))
         log_snr = torch.from_numpy(level + denoiser.sde.shift).float()
         tensors = (self.images(chosen), epsilon, log_snr, self.conditions[chosen], known)
-        with computing(self.device, self.precision):
-            return denoiser.loss(*(tensor.to(self.device) for tensor in tensors))
+        return denoiser.loss(*(tensor.to(self.device) for tensor in tensors))
 
     def save(self, path: Path) -> None:
         """Write the state, atomically."""
@@ -210,7 +214,7 @@ def work(job: Job) -> None:
         shutil.copyfile(metrics, partial)
     for stale in folder.iterdir():
         if stale.name != name:
-            shutil.rmtree(stale)
+            shutil.rmtree(stale, ignore_errors=True)
     job.facts |= facts(trainer.device, trainer.precision) | {
         "seed": settings.train.seed,
         "parameters": sum(parameter.numel() for parameter in trainer.denoiser.parameters()),

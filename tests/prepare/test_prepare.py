@@ -232,7 +232,7 @@ def test_same_name_twice(folder, capsys):
 def test_folder_without_a_table(folder):
     folder.add_png("00000001_000.png", 0)
     folder.add_png("00000001_001.png", 1)
-    folder.add_png("scan.png", 2)
+    folder.add_png("00000002_000.png", 2)
     folder.acquire()
     folder.prepare()
     rows = folder.store.table
@@ -240,6 +240,15 @@ def test_folder_without_a_table(folder):
     assert rows[0]["patient"] == rows[1]["patient"] != rows[2]["patient"]
     assert folder.manifest["table"] is None
     assert "no table" in folder.manifest["labels"]
+
+
+def test_patients_that_cannot_be_told_apart(folder, capsys):
+    folder.add_png("IM0001.png", 0)
+    folder.acquire()
+    with pytest.raises(SystemExit):
+        folder.prepare()
+    said = capsys.readouterr().err
+    assert "IM0001: there is no table" in said and "cannot be kept in one split" in said
 
 
 def test_duplicates_are_listed_and_flagged(folder):

@@ -35,6 +35,7 @@ class Denoiser(nn.Module):
             shift_from=diffusion.shift_from,
         )
         self.shape = (channels, size, size)
+        self.bf16 = False
         self.prior = GaussianPrior(channels, size)
         self.register_buffer("octaves", octave_weights(self.prior.levels).repeat(channels), persistent=False)
         self.network = UNet2D(
@@ -73,7 +74,10 @@ class Denoiser(nn.Module):
         clean, explained, left = self.prior.scales(noise)
         noisy = (y - self.prior.mean) / (clean.square() + noise[:, None, None, None]).sqrt()
         seen = torch.cat([haar(noisy, -self.prior.levels), haar(linear / explained, -self.prior.levels)], dim=1)
-        output = haar(self.network(seen, log_snr, condition, known).float(), self.prior.levels)
+        # The network alone computes in bf16: its rounding is small beside its error, that of the image would be seen.
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
+            output = self.network(seen, log_snr, condition, known)
+        output = haar(output.float(), self.prior.levels)
         if self.prediction == "epsilon":
             return y, -noise.sqrt()[:, None, None, None].expand_as(clean), output
         if self.prediction == "x0":

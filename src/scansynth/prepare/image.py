@@ -2,16 +2,15 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from scansynth import workers as processes
 from scansynth.prepare import dicom, raster
 from scansynth.prepare.gray import RejectedError
 from scansynth.prepare.layout import Item
@@ -66,7 +65,7 @@ def _in_order(
     read: Callable[[Sequence[Item]], list[Result]], chunks: Iterator[Sequence[Item]], workers: int
 ) -> Iterator[list[Result]]:
     """Results of tasks in worker processes; a few tasks ahead of the reader and no more, so that memory stays flat."""
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with processes.pool(workers) as pool:
         waiting = [pool.submit(read, chunk) for chunk in islice(chunks, 4 * workers)]
         try:
             while waiting:

@@ -88,7 +88,12 @@ def _by_name(entries: Iterable[Entry], root: Path) -> dict[str, Entry]:
 def _unknown(name: str, dataset: Dataset) -> Label:
     """The label of an image in a folder without a table: NIH names begin with the patient's eight digits."""
     match = re.match(r"(\d{8})(?!\d)", name)
-    return Label(patients.pseudonym(match[1] if match else name, dataset.title))
+    if not match:
+        raise ScansynthError(
+            f"{name}: there is no table beside the images, and this name does not begin with a patient's eight digits: "
+            "images of one patient cannot be kept in one split. Supply Data_Entry_2017.csv (see config/README.md)"
+        )
+    return Label(patients.pseudonym(match[1], dataset.title))
 
 
 def _read_labels(root: Path, entry: Entry, dataset: Dataset) -> dict[str, Label]:

@@ -7,7 +7,6 @@ and any number of workers give the same bytes.
 import csv
 import hashlib
 import io
-import multiprocessing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from pydicom.uid import ComputedRadiographyImageStorage, DigitalXRayImageStorage
 from threadpoolctl import threadpool_limits
 
 from scansynth import cores
+from scansynth import workers as processes
 from scansynth.acquire.phantoms import film, projection
 from scansynth.acquire.phantoms.thorax import Body, State
 
@@ -323,9 +323,8 @@ def generate(folder: Path, *, count: int, seed: int, workers: int | None = None)
         with threadpool_limits(1):
             made = [job(item) for item in items]
     else:
-        # Started afresh, not forked: the parent may hold threads (of torch, say) that do not survive a fork.
-        with multiprocessing.get_context("spawn").Pool(workers, threadpool_limits, (1,)) as pool:
-            made = pool.map(job, items, chunksize=8)
+        with processes.pool(workers) as pool:
+            made = list(pool.map(job, items, chunksize=8))
     lines, rows = zip(*made, strict=True)
     replace(folder / "Data_Entry_2017_v2020.csv", ("\n".join([COLUMNS, *lines]) + "\n").encode())
     table = io.StringIO()
