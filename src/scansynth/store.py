@@ -51,9 +51,10 @@ def open_store(path: Path) -> Store:
     return Store(pixels, table, read_json(path.with_suffix(".json")))
 
 
-def evenly(indices: np.ndarray, count: int) -> np.ndarray:
-    """``count`` of ``indices`` spread evenly over them, or all if there are not more."""
-    return indices[np.linspace(0, len(indices) - 1, count).round().astype(int)] if len(indices) > count else indices
+def evenly(indices: np.ndarray, most: int) -> np.ndarray:
+    """At most ``most`` of ``indices``, evenly spaced among them."""
+    count = min(most, len(indices))
+    return indices[np.arange(count) * len(indices) // max(count, 1)]
 
 
 def read_table(path: Path) -> list[dict[str, str]]:

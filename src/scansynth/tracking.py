@@ -49,13 +49,13 @@ def records(name: str) -> dict[str, Any]:
     return {record["stage"]: record for record in sorted(found, key=lambda record: record["stage"])}
 
 
-def numbers(value: Any, path: str = "") -> Iterator[tuple[str, float]]:
+def numbers(value: Any) -> Iterator[tuple[str, float]]:
     """All numbers of a JSON value as (keys joined by dots, number)."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from numbers(inner, f"{path}.{key}" if path else key)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        yield path, float(value)
+    return (
+        (path, float(leaf))
+        for path, leaf in leaves(value)
+        if isinstance(leaf, int | float) and not isinstance(leaf, bool)
+    )
 
 
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

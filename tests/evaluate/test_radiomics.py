@@ -3,9 +3,10 @@ import pytest
 from scipy import ndimage
 
 from scansynth.errors import ScansynthError
-from scansynth.evaluate.extractors import RadiomicsExtractor, make, spaced
+from scansynth.evaluate.extractors import RadiomicsExtractor, make
 from scansynth.evaluate.frechet import Gaussian, frechet_distance
 from scansynth.evaluate.radiomics import radiomics
+from scansynth.store import evenly
 
 
 @pytest.fixture(scope="module")
@@ -86,10 +87,10 @@ def test_training_images_that_are_all_the_same_are_refused(toy_store):
         RadiomicsExtractor(np.full((4, 1, 64, 64), 100, np.uint8), toy_store.table[:4])
 
 
-def test_spaced_positions():
-    assert spaced(np.arange(10), 5).tolist() == [0, 2, 4, 6, 8]
-    assert spaced(np.arange(3), 5).tolist() == [0, 1, 2]
-    assert spaced(np.arange(0), 5).tolist() == []
+def test_evenly_spaced_positions():
+    assert evenly(np.arange(10), 5).tolist() == [0, 2, 4, 6, 8]
+    assert evenly(np.arange(3), 5).tolist() == [0, 1, 2]
+    assert evenly(np.arange(0), 5).tolist() == []
 
 
 def test_made_by_name_without_a_probe(toy_store):

@@ -46,7 +46,7 @@ class Denoiser(nn.Module):
         self, x: Tensor, log_snr: Tensor, condition: Tensor | None = None, known: Tensor | None = None
     ) -> Tensor:
         """Mean of x_0 given ``x`` (n, channels, size, size) at ``log_snr`` (n), float32, about [-1, 1]."""
-        base, scale, output = self._parts(x, log_snr, condition, known)
+        base, scale, output, _ = self._parts(x, log_snr, condition, known)
         return haar(base + scale * output, -self.prior.levels)
 
     def loss(self, x_0: Tensor, epsilon: Tensor, log_snr: Tensor, condition: Tensor, known: Tensor) -> Tensor:
@@ -58,16 +58,15 @@ class Denoiser(nn.Module):
         """
         level = log_snr[:, None, None, None]
         x = alpha(level) * x_0 + sigma(level) * epsilon
-        base, scale, output = self._parts(x, log_snr, condition, known)
+        base, scale, output, clean = self._parts(x, log_snr, condition, known)
         error = (output - (haar(x_0, self.prior.levels) - base) / scale).square().mean((2, 3), keepdim=True)
         if self.weighting == "min_snr":
-            clean, _, _ = self.prior.scales(torch.exp(-log_snr))
             snr = clean.square() * torch.exp(level)
             error = error * (scale / clean).square() * snr.clamp(max=self.gamma)
         return (error * self.octaves[:, None, None]).mean((1, 2, 3))
 
     def _parts(self, x: Tensor, log_snr: Tensor, condition: Tensor | None, known: Tensor | None) -> Sequence[Tensor]:
-        """Base, scale and the network's output, as the prior's coefficients."""
+        """Base, scale, the network's output and the spread of clean images, as the prior's coefficients."""
         noise = torch.exp(-log_snr)
         y = haar(x / alpha(log_snr)[:, None, None, None], self.prior.levels)
         linear = self.prior.denoise(y, noise)
@@ -79,10 +78,10 @@ class Denoiser(nn.Module):
             output = self.network(seen, log_snr, condition, known)
         output = haar(output.float(), self.prior.levels)
         if self.prediction == "epsilon":
-            return y, -noise.sqrt()[:, None, None, None].expand_as(clean), output
+            return y, -noise.sqrt()[:, None, None, None].expand_as(clean), output, clean
         if self.prediction == "x0":
-            return self.prior.mean[None], clean, output
-        return self.prior.mean + linear, -left, output
+            return self.prior.mean[None], clean, output, clean
+        return self.prior.mean + linear, -left, output, clean
 
 
 def octave_weights(levels: int) -> Tensor:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 
 @dataclass(frozen=True)
@@ -33,22 +32,24 @@ class VPSDE:
         """
         return cls(log_snr_max, log_snr_min, 2 * math.log(shift_from / size))
 
+    @property
+    def _angles(self) -> tuple[float, float]:
+        """The cosine's angles pi t / 2 at which the truncated schedule starts and ends."""
+        return math.atan(math.exp(-0.5 * self.log_snr_max)), math.atan(math.exp(-0.5 * self.log_snr_min))
+
     def log_snr(self, t: Tensor) -> Tensor:
         """Log-SNR at time ``t`` in [0, 1]: -2 ln tan(pi t / 2), the cosine schedule, truncated and shifted."""
-        start = math.atan(math.exp(-0.5 * self.log_snr_max))
-        end = math.atan(math.exp(-0.5 * self.log_snr_min))
+        start, end = self._angles
         return self.shift - 2 * torch.log(torch.tan(start + t * (end - start)))
 
     def time(self, log_snr: Tensor) -> Tensor:
         """Inverse of ``log_snr``."""
-        start = math.atan(math.exp(-0.5 * self.log_snr_max))
-        end = math.atan(math.exp(-0.5 * self.log_snr_min))
+        start, end = self._angles
         return (torch.atan(torch.exp(0.5 * (self.shift - log_snr))) - start) / (end - start)
 
     def beta(self, t: Tensor) -> Tensor:
         """Rate of dx = -beta/2 x dt + sqrt(beta) dw: beta = -d ln(alpha^2)/dt = -sigma^2 dlogSNR/dt."""
-        start = math.atan(math.exp(-0.5 * self.log_snr_max))
-        end = math.atan(math.exp(-0.5 * self.log_snr_min))
+        start, end = self._angles
         slope = -2 * (end - start) / (torch.sin(2 * (start + t * (end - start))) / 2)
         return -torch.sigmoid(-self.log_snr(t)) * slope
 
@@ -71,8 +72,3 @@ def sigma(log_snr: Tensor) -> Tensor:
 def score(x: Tensor, denoised: Tensor, log_snr: Tensor) -> Tensor:
     """Gradient of the log-density at ``x``, from the mean of x_0 given x (Tweedie): (alpha x_0 - x) / sigma^2."""
     return (alpha(log_snr) * denoised - x) / sigma(log_snr).square()
-
-
-def log_alpha(log_snr: Tensor) -> Tensor:
-    """Ln alpha, accurate where alpha is tiny."""
-    return 0.5 * functional.logsigmoid(log_snr)

@@ -10,7 +10,7 @@ from scansynth.errors import ScansynthError
 from scansynth.evaluate.classes import JointClasses
 from scansynth.evaluate.radiomics import VERSION, radiomics
 from scansynth.files import sha256
-from scansynth.store import Store
+from scansynth.store import Store, evenly
 
 
 class Extractor(Protocol):
@@ -129,11 +129,5 @@ def make(name: str, store: Store, train: np.ndarray, probe_weights: Path) -> Ext
     """
     if name == "probe":
         return ProbeExtractor(probe_weights, store.pixels.shape[1])
-    chosen = spaced(train, FIT_ON)
+    chosen = evenly(train, FIT_ON)
     return RadiomicsExtractor(store.pixels[chosen], [store.table[i] for i in chosen])
-
-
-def spaced(positions: np.ndarray, most: int) -> np.ndarray:
-    """At most ``most`` of the positions, evenly spaced among them."""
-    count = min(most, len(positions))
-    return positions[np.arange(count) * len(positions) // max(count, 1)]

@@ -6,9 +6,9 @@ import numpy as np
 
 from scansynth import stage
 from scansynth.errors import ScansynthError
-from scansynth.evaluate.extractors import make, spaced
+from scansynth.evaluate.extractors import make
 from scansynth.evaluate.featureset import About, FeatureSet, write
-from scansynth.store import Store, open_store
+from scansynth.store import Store, evenly, open_store
 
 
 def image_sets(store: Store, synthetic: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -20,7 +20,7 @@ def image_sets(store: Store, synthetic: dict[str, np.ndarray]) -> dict[str, np.n
         ScansynthError: if a split is too small to have a covariance.
     """
     test = store.indices("test")
-    floor = spaced(store.indices("train"), len(synthetic["samples"]))
+    floor = evenly(store.indices("train"), len(synthetic["samples"]))
     for split, positions in (("test", test), ("train", floor)):
         if len(positions) < 2:
             raise ScansynthError(f"the {split} split has {len(positions)} image(s); a distance needs 2 at least")
