@@ -38,7 +38,14 @@ def tiny_store(tmp_path) -> Path:
         writer = csv.DictWriter(file, store.COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
-    manifest = {"dataset": "blobs", "origin": "phantom", "patients_are_real": False, "size": 64, "channels": 1}
+    manifest = {
+        "dataset": "blobs",
+        "origin": "phantom",
+        "patients_are_real": False,
+        "size": 64,
+        "channels": ["gray"],
+        "split": {"by": "patient"},
+    }
     manifest |= {"findings": ["Dark", "Bright"], "views": ["PA", "AP"], "no_finding": "Dark"}
     path.with_suffix(".json").write_text(json.dumps(manifest))
     return path

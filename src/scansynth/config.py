@@ -20,26 +20,81 @@ T = TypeVar("T", bound=BaseModel)
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
+def _rising(value: tuple[float, float]) -> tuple[float, float]:
+    if value[0] >= value[1]:
+        raise ValueError("the range has to rise")
+    return value
+
+
 class Section(BaseModel):
     """A group of keys; an unknown one is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Download(Section):
+    """A file that upstream offers."""
+
+    name: str = Field(description="What data.parts calls it; files that belong together have one name.")
+    url: str = Field(description="Its address.")
+    file: str = Field(description="Its path below the data set's folder.")
+    hash: str | None = Field(None, description="md5:... or sha256:...; null where upstream publishes none.")
+    bytes: PositiveInt | None = Field(None, description="Its size, where upstream publishes it.")
+    folder: str | None = Field(None, description="Where an archive is unpacked to; null: the file is used as it is.")
+    default: bool = Field(True, description="Whether it is fetched where data.parts names nothing.")
+
+
+class Catalogue(Section):
+    """A bucket of files, too many to list here, with upstream's own lists of checksums (md5sum's form)."""
+
+    url: str = Field(description="The address that the files' paths are appended to.")
+    checksums: tuple[str, ...] = Field(description="Paths of the lists; the files in them are relative to the list.")
+
+
 class Dataset(Section):
     """A source of images, as ``config/datasets/<name>.yaml`` registers it."""
 
     title: str = Field(description="Name of the data set, as a reader knows it.")
-    origin: Literal["phantom", "supplied"] = Field(
-        description="phantom: computed here, from nothing; supplied: a folder that the user has (data.root)."
+    layout: Literal[
+        "nih",
+        "rsna",
+        "medmnist",
+        "ixi",
+        "brats",
+        "dicom_folder",
+        "nifti_folder",
+        "image_folder",
+        "patches_hdf5",
+        "slides",
+    ] = Field(description="How files and labels lie in the folder.")
+    phantom: Literal["chest", "brain", "tissue"] | None = Field(
+        None, description="The phantoms to compute; null: the images are real."
     )
-    layout: Literal["nih"] = Field(description="How files and labels lie in the folder.")
-    findings: tuple[str, ...] = Field(description="The labels that the table may hold; any other one is an error.")
-    no_finding: str = Field(description="The label that says that there is none of the others.")
-    views: tuple[str, ...] = Field(description="The view positions that the table may hold.")
-    licence: str = Field(description="Terms of use.")
+    downloads: tuple[Download, ...] = Field((), description="What upstream offers without a login.")
+    catalogue: Catalogue | None = Field(None, description="The same, where upstream lists the files itself.")
+    how_to_get: str = Field("", description="What the user has to do where a login or a form is needed.")
+    private: bool = Field(
+        False, description="Patients may be identifiable: file names are not kept, and the pseudonyms' key is a secret."
+    )
+    split_by: Literal["patient", "subject", "slide", "image"] = Field(
+        "patient", description="What is kept in one split; image: the source does not say who is on an image."
+    )
+    findings: tuple[str, ...] = Field(
+        (), description="The labels that the table may hold, any other one is an error; empty: those that it holds."
+    )
+    no_finding: str = Field("", description="The label that says that there is none of the others.")
+    views: tuple[str, ...] = Field((), description="The view positions, in the same way.")
+    licence: str = Field(description="The licence's name.")
+    terms: str = Field("", description="What it asks of whoever uses the data.")
     citation: str = Field(description="The publication to cite.")
     address: str = Field(description="Where the data set is described.")
+
+    @property
+    def origin(self) -> Literal["phantom", "download", "supplied"]:
+        """phantom: computed here, from nothing; download: fetched; supplied: a folder that the user has."""
+        if self.phantom:
+            return "phantom"
+        return "download" if self.downloads or self.catalogue else "supplied"
 
 
 class Data(Section):
@@ -47,9 +102,12 @@ class Data(Section):
 
     dataset: str = Field(description="A data set registered in config/datasets.")
     root: str | None = Field(
-        None, description="The folder that holds a supplied data set; relative to the working folder."
+        None, description="A folder that holds the data set already; relative to the working folder."
     )
-    count: PositiveInt = Field(2000, description="Number of phantom images to compute (phantoms only).")
+    parts: tuple[str, ...] = Field((), description="Which of the downloads; empty: those that a start needs.")
+    count: PositiveInt = Field(
+        2000, description="Phantoms to compute: radiographs, subjects or patches (phantoms only)."
+    )
     seed: Seed = Field(0, description="Seed of the phantoms (phantoms only).")
 
 
@@ -57,8 +115,20 @@ class Images(Section):
     """How images are normalised and split."""
 
     size: Literal[64, 96, 128, 256] = Field(128, description="Height and width in pixels.")
+    channels: Literal["gray", "rgb"] | Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        "gray", description="gray, rgb, or the contrasts of a volume that are stacked, as [t1, t2, flair]."
+    )
     fit: Literal["pad", "crop"] = Field(
         "pad", description="How an image that is not square is made so; its aspect is kept."
+    )
+    pixel_mm: PositiveFloat | None = Field(
+        None, description="Millimetres a pixel, cut or padded around the centre; null: the whole image is fitted."
+    )
+    window: tuple[float, PositiveFloat] | None = Field(
+        None, description="Centre and width that are shown, in the file's unit (CT: HU); null: as the file says."
+    )
+    split: Literal["official", "hashed"] = Field(
+        "official", description="official: upstream's own split where there is one; hashed: by the shares below."
     )
     train: PositiveFloat = Field(0.7, description="Share of the patients to train on.")
     val: PositiveFloat = Field(0.1, description="Share of the patients to choose and stop by.")
@@ -73,6 +143,36 @@ class Images(Section):
         if abs(self.train + self.val + self.test - 1) > 1e-9:
             raise ValueError(f"train + val + test is {self.train + self.val + self.test:g}; it has to be 1")
         return self
+
+
+class Slices(Section):
+    """How volumes are cut into images."""
+
+    axis: Literal["axial", "coronal", "sagittal"] = Field("axial", description="The plane of the slices.")
+    range: tuple[Fraction, Fraction] = Field(
+        (0.0, 1.0), description="Part of the volume that is cut, from its inferior, posterior or left end."
+    )
+    foreground: Fraction = Field(
+        0.1, description="Least share of a slice that has to be head (or body), in units of the fullest slice's."
+    )
+    every_mm: PositiveFloat | None = Field(None, description="Distance between slices; null: the volume's own.")
+    registration: Literal["refuse", "rigid"] = Field(
+        "refuse", description="Contrasts of a subject on different grids: left out, or registered to the first."
+    )
+
+    @field_validator("range")
+    @classmethod
+    def _range_rises(cls, value: tuple[float, float]) -> tuple[float, float]:
+        return _rising(value)
+
+
+class Patches(Section):
+    """How slides are cut into images, and stains normalised."""
+
+    microns: PositiveFloat = Field(1.0, description="Micrometres a pixel (slides only).")
+    tissue: Fraction = Field(0.5, description="Least share of a patch that has to be tissue (slides only).")
+    most: PositiveInt | None = Field(1000, description="Patches of a slide at most, spread evenly; null: all.")
+    stain: Literal["none", "macenko"] = Field("none", description="Normalisation of hematoxylin and eosin.")
 
 
 class Network(Section):
@@ -140,9 +240,7 @@ class Train(Section):
     @field_validator("log_snr")
     @classmethod
     def _range_rises(cls, value: tuple[float, float]) -> tuple[float, float]:
-        if value[0] >= value[1]:
-            raise ValueError("the range has to rise")
-        return value
+        return _rising(value)
 
 
 class Sample(Section):
@@ -185,12 +283,20 @@ class Experiment(Section):
     title: str = Field(description="What the experiment is, in a line.")
     data: Data
     images: Images = Images()
+    slices: Slices = Slices()
+    patches: Patches = Patches()
     network: Network = Network()
     diffusion: Diffusion = Diffusion()
     train: Train = Train()
     sample: Sample = Sample()
     probe: Probe = Probe()
     evaluate: Evaluate = Evaluate()
+
+    @model_validator(mode="after")
+    def _stains_have_colours(self) -> "Experiment":
+        if self.patches.stain != "none" and self.images.channels != "rgb":
+            raise ValueError(f"patches.stain is {self.patches.stain}: that needs images.channels rgb")
+        return self
 
 
 class Settings(BaseModel):
@@ -201,6 +307,8 @@ class Settings(BaseModel):
     dataset: Dataset | None = None
     data: Data | None = None
     images: Images | None = None
+    slices: Slices | None = None
+    patches: Patches | None = None
     network: Network | None = None
     diffusion: Diffusion | None = None
     train: Train | None = None
@@ -212,7 +320,10 @@ class Settings(BaseModel):
 # The sections that each stage (a module of the package) reads: its results depend on these keys and on no others.
 SECTIONS: dict[str, tuple[str, ...]] = {
     "acquire": ("dataset", "data"),
-    "prepare": ("dataset", "images"),
+    "prepare.listing": ("dataset",),
+    "prepare.shard": ("dataset", "images", "slices", "patches"),
+    "prepare": ("dataset", "images", "slices", "patches"),
+    "prepare.contact_sheet": (),
     "train": ("network", "diffusion", "train"),
     "sample": ("sample",),
     "baselines.pca": ("sample",),
@@ -298,6 +409,8 @@ def _annotated(section: type[Section], indent: str) -> list[str]:
 
 
 def _allowed(prop: dict[str, Any]) -> str:
+    if "anyOf" in prop:  # one of several types; what is allowed of None needs no words
+        return "; ".join(filter(None, map(_allowed, prop["anyOf"])))
     if "enum" in prop:
         return ", ".join(map(str, prop["enum"]))
     words = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}

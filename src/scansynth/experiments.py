@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from scansynth import digest
-from scansynth.acquire.layout import find_files
+from scansynth.acquire.layout import find_files, find_tables
 from scansynth.config import Dataset, Experiment, load_dataset, load_experiment, stage_settings
 from scansynth.errors import ScansynthError
 
@@ -90,16 +90,23 @@ class Experiments:
         return next(iter(wanted))
 
     def supplied_files(self, dataset: str) -> str:
-        """Digest of the names, sizes and times of the files in the folder of a supplied data set; empty for others."""
+        """Digest of names, sizes and times of what the user supplies: a folder, or tables beside downloads."""
         named = json.loads(self.shared_settings("acquire", dataset))["data"]["root"]
-        if self.datasets[dataset].origin != "supplied" or not named:
+        about = self.datasets[dataset]
+        if about.phantom:
             return ""
-        root = Path(named).expanduser()
         try:
-            found = [(file.relative_to(root).as_posix(), file.stat()) for file in find_files(root)]
+            if named:
+                root = Path(named).expanduser()
+                found = find_files(root, about.layout)
+            else:
+                root = Path("data/raw") / dataset / "files"
+                fetched = {download.file for download in about.downloads}
+                found = [table for table in find_tables(root, about.layout) if table.name not in fetched]
+            states = [(file.relative_to(root).as_posix(), file.stat()) for file in found]
         except (ScansynthError, OSError):
             return ""  # the acquire stage says what is wrong with the folder
-        return digest.of_value([(name, stat.st_size, stat.st_mtime_ns) for name, stat in found])
+        return digest.of_value([(name, state.st_size, state.st_mtime_ns) for name, state in states]) if states else ""
 
     def images(self, name: str) -> str:
         """Where the experiment's image store lies: the path of its array, less the suffix."""

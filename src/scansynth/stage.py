@@ -6,6 +6,7 @@
 import argparse
 import contextlib
 import errno
+import itertools
 import os
 import platform
 import sys
@@ -24,7 +25,20 @@ from scansynth.errors import ScansynthError
 from scansynth.files import sha256, write_json
 
 # The libraries whose version can change a number.
-LIBRARIES = ("numpy", "pillow", "pydicom", "scikit-image", "scikit-learn", "scipy", "torch", "torchmetrics")
+LIBRARIES = (
+    "h5py",
+    "monai",
+    "nibabel",
+    "numpy",
+    "openslide-python",
+    "pillow",
+    "pydicom",
+    "scikit-image",
+    "scikit-learn",
+    "scipy",
+    "torch",
+    "torchmetrics",
+)
 
 
 @dataclass
@@ -34,6 +48,8 @@ class Job:
     settings: Settings
     inputs: dict[str, Path]
     outputs: dict[str, Path]
+    lists: dict[str, list[Path]] = field(default_factory=dict)  # inputs of which there are any number
+    texts: dict[str, str] = field(default_factory=dict)  # arguments that are not files
     facts: dict[str, Any] = field(default_factory=dict)  # what the stage adds to its record: device, counts, ...
 
 
@@ -43,14 +59,17 @@ def run(
     *,
     inputs: Sequence[str] = (),
     outputs: Sequence[str],
+    lists: Sequence[str] = (),
+    texts: Sequence[str] = (),
     argv: Sequence[str] | None = None,
 ) -> None:
     """Parse the stage's command line, do its work, and write the record beside the first output.
 
-    ``inputs`` and ``outputs`` name files, each given as ``--name FILE``. An error that the user can mend is printed
+    ``inputs`` and ``outputs`` name files, each given as ``--name FILE``, ``lists`` inputs of which there are several
+    (``--name FILE FILE``), ``texts`` arguments that are not files. An error that the user can mend is printed
     without a traceback, and the process ends with status 1; finished files stay as they were.
     """
-    job = _parse(name, inputs, outputs, argv)
+    job = _parse(name, inputs, outputs, lists, texts, argv)
     with _plain_errors(name), _alone(job.outputs[outputs[0]]):
         for output in job.outputs.values():
             for partial in output.parent.glob(f".{output.stem}.*.partial{output.suffix}"):
@@ -76,7 +95,7 @@ def write_record(name: str, job: Job, seconds: float) -> None:
     first = next(iter(job.outputs.values()))
     record = {
         "stage": name,
-        "inputs": _hashes(job.inputs),
+        "inputs": _hashes(job.inputs) | {name: [_hash(file) for file in files] for name, files in job.lists.items()},
         "outputs": _hashes(job.outputs),
         "settings": settings,
         "digests": {"code": digest.of_code(f"scansynth.{name}"), "settings": digest.of_value(settings)},
@@ -90,10 +109,21 @@ def write_record(name: str, job: Job, seconds: float) -> None:
 
 
 def _hashes(files: dict[str, Path]) -> dict[str, dict[str, str]]:
-    return {name: {"path": path.as_posix(), "sha256": sha256(path)} for name, path in files.items()}
+    return {name: _hash(path) for name, path in files.items()}
 
 
-def _parse(name: str, inputs: Sequence[str], outputs: Sequence[str], argv: Sequence[str] | None) -> Job:
+def _hash(path: Path) -> dict[str, str]:
+    return {"path": path.as_posix(), "sha256": sha256(path)}
+
+
+def _parse(
+    name: str,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    lists: Sequence[str],
+    texts: Sequence[str],
+    argv: Sequence[str] | None,
+) -> Job:
     parser = argparse.ArgumentParser(prog=f"python -m scansynth.{name}", allow_abbrev=False)
     parser.add_argument(
         "--settings", required=True, help="the sections of the experiment that the stage reads, as JSON"
@@ -101,13 +131,21 @@ def _parse(name: str, inputs: Sequence[str], outputs: Sequence[str], argv: Seque
     for file in (*inputs, *outputs):
         kind = "written" if file in outputs else "read"
         parser.add_argument(f"--{file}", type=Path, required=True, metavar="FILE", help=kind)
+    for file in lists:
+        parser.add_argument(f"--{file}", type=Path, required=True, metavar="FILE", nargs="+", help="read")
+    for text in texts:
+        parser.add_argument(f"--{text}", required=True)
     values = vars(parser.parse_args(argv))
+
+    def named(names: Sequence[str]) -> dict:
+        return {key: values[key] for key in names}
+
     with _plain_errors(name):
         settings = parse_settings(name, values["settings"])
-        for file in inputs:
-            if not values[file].is_file():
-                raise ScansynthError(f"{values[file]}: there is no such file; the stage before this one makes it")
-    return Job(settings, {file: values[file] for file in inputs}, {file: values[file] for file in outputs})
+        for file in [*named(inputs).values(), *itertools.chain(*named(lists).values())]:
+            if not file.is_file():
+                raise ScansynthError(f"{file}: there is no such file; the stage before this one makes it")
+    return Job(settings, named(inputs), named(outputs), named(lists), named(texts))
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
-"""The image store: one memory-mapped array, one table with a row an image, one manifest.
+"""The image store: memory-mapped arrays of images and masks, a table with a row an image, a manifest.
 
 ``<dataset>_<size>.npy``   uint8, shape (images, channels, height, width), values 0 to 255
+``<dataset>_<size>_masks.npy``  uint8, shape (masks, height, width); an image's row says which is its
 ``<dataset>_<size>.csv``   a row an image, in the array's order: columns ``COLUMNS``
 ``<dataset>_<size>.json``  the manifest: how the images were made, the labels that they may have, what was quarantined
 """
@@ -15,7 +16,7 @@ import numpy as np
 from scansynth.errors import ScansynthError
 from scansynth.files import read_json
 
-COLUMNS = ("id", "patient", "split", "findings", "view", "sex", "age", "source", "sha256")
+COLUMNS = ("id", "patient", "split", "findings", "view", "sex", "age", "spacing", "mask", "source", "sha256")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from scansynth.files import read_json, sha256
 
 DATASET = {
     "title": "test set",
-    "origin": "supplied",
     "layout": "nih",
     "findings": ["No Finding"],
     "no_finding": "No Finding",
@@ -54,9 +53,9 @@ def phantoms(monkeypatch):
     return calls
 
 
-def acquire(root: Path | str | None = None, origin="supplied", **data) -> None:
+def acquire(root: Path | str | None = None, phantom=None, **data) -> None:
     values = {"dataset": "t", "root": None if root is None else str(root), **data}
-    settings = {"dataset": {**DATASET, "origin": origin}, "data": values}
+    settings = {"dataset": {**DATASET, "phantom": phantom}, "data": values}
     main(["--settings", json.dumps(settings), "--source", str(RAW / "source.json")])
 
 
@@ -167,11 +166,6 @@ def test_folder_without_images(tmp_path, capsys):
     assert "It holds readme.txt, scans/" in message
 
 
-def test_two_tables(tmp_path, capsys):
-    root = supply(tmp_path / "nih", "images/a.png", "Data_Entry_2017.csv", "Data_Entry_2017_v2020.csv")
-    assert "2 tables" in fail(capsys, root)
-
-
 def test_file_that_cannot_be_read(tmp_path, capsys):
     root = supply(tmp_path / "nih", "images/a.png")
     (root / "images" / "b.png").symlink_to("nowhere")
@@ -179,7 +173,7 @@ def test_file_that_cannot_be_read(tmp_path, capsys):
 
 
 def test_phantoms_are_computed_and_listed(phantoms):
-    acquire(origin="phantom", count=2, seed=5)
+    acquire(phantom="chest", count=2, seed=5)
     assert phantoms == [(2, 5)]
     assert listed() == ["Data_Entry_2017_v2020.csv", "images/00000000_000.dcm", "images/00000001_000.dcm"]
     source = read_json(RAW / "source.json")
@@ -194,11 +188,11 @@ def test_phantoms_are_computed_and_listed(phantoms):
 
 
 def test_phantoms_replace_older_ones_only_when_they_are_all_there(phantoms):
-    acquire(origin="phantom", count=3, seed=1)
+    acquire(phantom="chest", count=3, seed=1)
     with pytest.raises(KeyboardInterrupt):
-        acquire(origin="phantom", count=1, seed=13)
+        acquire(phantom="chest", count=1, seed=13)
     assert len(listed()) == 4
-    acquire(origin="phantom", count=1, seed=2)
+    acquire(phantom="chest", count=1, seed=2)
     assert listed() == ["Data_Entry_2017_v2020.csv", "images/00000000_000.dcm"]
     assert not (RAW / ".files.partial").exists()
 
@@ -206,14 +200,14 @@ def test_phantoms_replace_older_ones_only_when_they_are_all_there(phantoms):
 def test_phantoms_in_place_of_a_link_leave_the_linked_folder_alone(tmp_path, phantoms):
     root = supply(tmp_path / "nih", "images/a.png")
     acquire(root)
-    acquire(origin="phantom", count=1)
+    acquire(phantom="chest", count=1)
     assert (root / "images" / "a.png").exists()
     assert not (RAW / "files").is_symlink()
 
 
 def test_same_bytes_again(phantoms):
-    acquire(origin="phantom", count=2)
+    acquire(phantom="chest", count=2)
     first = [(RAW / name).read_bytes() for name in ("inventory.csv", "source.json")]
     os.utime(RAW / "files" / "images" / "00000000_000.dcm", (0, 0))
-    acquire(origin="phantom", count=2)
+    acquire(phantom="chest", count=2)
     assert first == [(RAW / name).read_bytes() for name in ("inventory.csv", "source.json")]

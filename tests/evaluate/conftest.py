@@ -13,7 +13,8 @@ def write_store(folder, pixels, rows, findings=("Bright", "No Finding"), origin=
     lines = ["id,patient,split,findings,view,sex,age,source,sha256"]
     lines += [f"{i},{i},{split},{found},{view},M,50,{i}.png," for i, (split, found, view) in enumerate(rows)]
     path.with_suffix(".csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    manifest = {"dataset": "toy", "origin": origin, "findings": list(findings), "views": ["PA", "AP"]}
+    manifest = {"dataset": "toy", "origin": origin, "channels": ["gray"], "findings": list(findings)}
+    manifest["views"] = ["PA", "AP"]
     path.with_suffix(".json").write_text(json.dumps(manifest), encoding="utf-8")
     return path
 

@@ -9,7 +9,7 @@ from scansynth.evaluate import picture
 def test_real_at_the_left_and_synthetic_at_the_right_pixel_by_pixel():
     real, synthetic = np.full((36, 1, 96, 96), 200, np.uint8), np.full((36, 1, 96, 96), 50, np.uint8)
     real[0, 0, 0, 0], synthetic[7, 0, 95, 95] = 1, 2
-    found = np.asarray(picture.grid(real, synthetic, ("real", "synthetic")))
+    found = np.asarray(picture.grid(real, synthetic, ("real", "synthetic"), ["gray"]))
     middle = found.shape[1] // 2
     top = picture.TITLE + picture.GAP
     assert set(np.unique(found[top:, :middle])) == {1, 200, 255}
@@ -19,7 +19,7 @@ def test_real_at_the_left_and_synthetic_at_the_right_pixel_by_pixel():
 
 def test_small_images_are_doubled_and_never_blurred():
     image = np.random.default_rng(0).integers(0, 256, (1, 1, 64, 64), dtype=np.uint8)
-    found = np.asarray(picture.grid(image, image, ("", "")))[:, :, 0]
+    found = np.asarray(picture.grid(image, image, ("", ""), ["gray"]))[:, :, 0]
     top = picture.TITLE + picture.GAP
     expected = image[0, 0].repeat(2, 0).repeat(2, 1)
     np.testing.assert_array_equal(found[top : top + 128, picture.GAP : picture.GAP + 128], expected)
@@ -28,8 +28,16 @@ def test_small_images_are_doubled_and_never_blurred():
 def test_colour_is_kept():
     image = np.zeros((1, 3, 96, 96), np.uint8)
     image[0, 0] = 200
-    found = picture.grid(image, image, ("", ""))
+    found = picture.grid(image, image, ("", ""), ["red", "green", "blue"])
     assert found.getpixel((picture.GAP, picture.TITLE + picture.GAP)) == (200, 0, 0)
+
+
+def test_contrasts_are_side_by_side():
+    image = np.zeros((1, 3, 96, 96), np.uint8)
+    image[0, 1] = 200
+    found = picture.grid(image, image, ("", ""), ["t1", "t2", "flair"])
+    row = [found.getpixel((picture.GAP + x, picture.TITLE + picture.GAP)) for x in (0, 96, 192)]
+    assert row == [(0, 0, 0), (200, 200, 200), (0, 0, 0)]
 
 
 def test_shown_beside_each_other_are_images_of_the_same_findings_and_view():
@@ -63,7 +71,7 @@ def test_same_bytes_twice(toy_path, tmp_path, monkeypatch):
     rows = [{"step": i, "loss": 1 / (i + 1)} for i in range(200)] + [{"step": 100, "val_loss": 0.1}]
     (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     for name in ("first", "second"):
-        real = f"--pixels {toy_path} --table {toy_path.with_suffix('.csv')}"
+        real = f"--pixels {toy_path} --table {toy_path.with_suffix('.csv')} --manifest {toy_path.with_suffix('.json')}"
         synthetic = "--samples samples.npy --conditions samples.csv --metrics train.jsonl"
         pictures = f"--grid {name}_grid.png --loss {name}.svg"
         picture.main(f"--settings {{}} {real} {synthetic} {pictures}".split())

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
@@ -24,14 +25,15 @@ SMALL = {
     "probe": {"steps": 5},
     "evaluate": {"bootstrap": 5, "kid_subset": 5, "kid_subsets": 3},
 }
-STAGES = ["acquire", "prepare", "train", "sample", "pca", "untrained", "probe", "features", "picture", "fid"]
+DATA = ["acquire", "listing", "shard", "prepare", "contact_sheet"]
+STAGES = [*DATA, "train", "sample", "pca", "untrained", "probe", "features", "picture", "fid"]
 
 
-def command(*arguments, **sections):
-    """Snakemake on this repository's workflow, the experiment cxr made small."""
-    config = json.dumps({name: SMALL.get(name, {}) | sections.get(name, {}) for name in SMALL})
+def command(*arguments, experiment="cxr", **sections):
+    """Snakemake on this repository's workflow, an experiment made small."""
+    config = json.dumps({name: SMALL.get(name, {}) | sections.get(name, {}) for name in {*SMALL, *sections}})
     base = [sys.executable, "-m", "snakemake", "--snakefile", str(REPO / "workflow" / "Snakefile"), "--cores", "2"]
-    return [*base, *arguments, "--config", f"cxr={config}"]
+    return [*base, *arguments, "--config", f"{experiment}={config}"]
 
 
 def run(folder, *arguments, **sections):
@@ -63,7 +65,9 @@ def copied(finished, tmp_path):
 
 def test_every_output_has_a_record_that_agrees(finished):
     records = sorted(finished.glob("data/**/*.record.json")) + sorted(finished.glob("results/**/*.record.json"))
-    assert {files.read_json(record)["stage"].split(".")[-1] for record in records} == {*STAGES, "inception_score"}
+    # The records of shards go with them.
+    stages = {files.read_json(record)["stage"].split(".")[-1] for record in records}
+    assert stages == {*STAGES, "inception_score"} - {"shard"}
     for record in records:
         outputs = files.read_json(record)["outputs"].values()
         assert outputs
@@ -126,7 +130,7 @@ def test_a_second_run_has_nothing_to_do(finished):
         ({"probe": {"steps": 6}}, {"probe", "features", "fid"}),
         ({"sample": {"guidance": 2.0}}, {"sample", "pca", "untrained", "features", "picture", "fid"}),
         ({"train": {"learning_rate": 3e-3}}, {"train", "sample", "features", "picture", "fid"}),
-        ({"images": {"split_seed": 1}}, set(STAGES) - {"acquire"}),
+        ({"images": {"split_seed": 1}}, set(STAGES) - {"acquire", "listing"}),
         ({"data": {"seed": 1}}, set(STAGES)),
     ],
 )
@@ -203,11 +207,53 @@ def test_an_unknown_experiment_is_named(tmp_path):
     assert "there is no experiment 'crx'" in done.stderr
 
 
+def test_shards_change_no_byte_and_leave_nothing_behind(finished, tmp_path):
+    done = run(tmp_path, "data/images/chest_64.npy", "--set-scatter", "prepare=3")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for suffix in (".npy", "_masks.npy", ".csv", ".json"):
+        assert files.sha256(tmp_path / f"data/images/chest_64{suffix}") == files.sha256(
+            finished / f"data/images/chest_64{suffix}"
+        )
+    assert not list((tmp_path / "data/images").glob("*shards/*"))
+
+
+@pytest.mark.parametrize(
+    ("experiment", "sections", "channels"),
+    [
+        (
+            "mri",
+            {
+                "data": {"count": 12},
+                "images": {"size": 64, "train": 0.5, "val": 0.25, "test": 0.25},
+                "slices": {"foreground": 0.5, "every_mm": 20},
+            },
+            ["t1", "t2", "flair"],
+        ),
+        ("histo", {"data": {"count": 60}, "images": {"size": 64}}, ["red", "green", "blue"]),
+    ],
+)
+def test_the_other_embedded_experiments_run_from_nothing(tmp_path, experiment, sections, channels):
+    target = f"results/fid_{experiment}.json"
+    done = subprocess.run(
+        command(target, experiment=experiment, **sections), cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = files.read_json(tmp_path / target)
+    assert "phantom" in json.dumps(result)
+    (manifest,) = (tmp_path / "data/images").glob("*_64.json")
+    about = files.read_json(manifest)
+    assert about["channels"] == channels and about["quarantined_count"] == 0
+    assert all(about["splits"][split]["images"] for split in ("train", "val", "test"))
+    assert np.load(tmp_path / f"results/{experiment}/samples.npy").shape == (12, 3, 64, 64)
+    assert np.load(manifest.with_name(manifest.stem + "_masks.npy")).shape[0] == about["masks"]
+    assert about["masks"] == (about["images"] if experiment == "mri" else 0)
+
+
 @pytest.mark.parametrize(("root", "said"), [(None, "data: {root:"), ("empty", "empty")])
 def test_a_supplied_folder_that_is_not_there_or_empty(tmp_path, root, said):
     (tmp_path / "empty").mkdir()
-    base = command("results/fid_nih.json")
-    config = "nih={data: {root: empty}}" if root else "nih={}"
+    base = command("results/fid_rsna.json")
+    config = "rsna={data: {root: empty}}" if root else "rsna={}"
     done = subprocess.run([*base[:-1], config], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode != 0
     assert said in done.stdout + done.stderr

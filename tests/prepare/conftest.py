@@ -12,11 +12,12 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from scansynth.acquire.__main__ import main as acquire_main
 from scansynth.files import read_json
 from scansynth.prepare.__main__ import main as prepare_main
+from scansynth.prepare.listing import main as listing_main
+from scansynth.prepare.shard import main as shard_main
 from scansynth.store import open_store
 
 DATASET = {
     "title": "test set",
-    "origin": "supplied",
     "layout": "nih",
     "findings": ["No Finding", "Nodule", "Effusion"],
     "no_finding": "No Finding",
@@ -56,6 +57,12 @@ def random_image(seed: int, shape: tuple[int, int] = (80, 80)) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
+def given(*names: str) -> list[str]:
+    """Arguments for the files of the raw data."""
+    files = {"source": "source.json", "inventory": "inventory.csv", "listing": "listing.json"}
+    return [word for name in names for word in (f"--{name}", f"data/raw/t/{files[name]}")]
+
+
 class Folder:
     """A data set in the NIH layout, and the stages run on it; the working folder is the test's own."""
 
@@ -90,18 +97,29 @@ class Folder:
         settings = {"dataset": self.dataset, "data": {"dataset": "t", "root": str(self.root)}}
         acquire_main(["--settings", json.dumps(settings), "--source", "data/raw/t/source.json"])
 
-    def prepare(self, **images) -> None:
+    def list(self) -> None:
+        listing_main(["--settings", json.dumps({"dataset": self.dataset}), *given("source", "inventory", "listing")])
+
+    def prepare(self, shards: int = 1, slices=None, patches=None, **images) -> None:
+        """List, prepare in so many shards, and gather."""
+        self.list()
         settings = {"dataset": self.dataset, "images": {"size": 64, **images}}
-        arguments = ["--settings", json.dumps(settings)]
-        arguments += ["--source", "data/raw/t/source.json", "--inventory", "data/raw/t/inventory.csv"]
-        for name, suffix in (("pixels", "npy"), ("table", "csv"), ("manifest", "json")):
-            arguments += [f"--{name}", f"data/images/t_64.{suffix}"]
+        settings = json.dumps(settings | {"slices": slices or {}, "patches": patches or {}})
+        tables = []
+        for number in range(1, shards + 1):
+            name = f"{number}-of-{shards}"
+            tables.append(f"shards/{name}.json")
+            made = ["--pixels", f"shards/{name}.npy", "--masks", f"shards/{name}.masks.npy", "--table", tables[-1]]
+            shard_main(["--settings", settings, "--shard", name, *given("source", "listing"), *made])
+        arguments = ["--settings", settings, *given("source", "inventory", "listing"), "--shards", *tables]
+        for name, suffix in (("pixels", ".npy"), ("masks", "_masks.npy"), ("table", ".csv"), ("manifest", ".json")):
+            arguments += [f"--{name}", f"data/images/t_64{suffix}"]
         prepare_main(arguments)
 
-    def run(self, **images) -> None:
+    def run(self, **options) -> None:
         self.write_table()
         self.acquire()
-        self.prepare(**images)
+        self.prepare(**options)
 
     @property
     def store(self):

@@ -7,17 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scansynth.config import load_dataset
+from scansynth.config import Images, load_dataset
 from scansynth.files import sha256
-from scansynth.prepare import __main__ as stage_module
-from scansynth.prepare import image as image_module
-from scansynth.prepare.gray import Gray
+from scansynth.prepare import readers, shard
+from scansynth.prepare.decoded import Decoded
 from scansynth.prepare.normalize import normalize
 from scansynth.store import COLUMNS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
-OUTPUTS = ("npy", "csv", "json")
+OUTPUTS = (".npy", "_masks.npy", ".csv", ".json")
 
 
 def fail(capsys, action) -> str:
@@ -74,16 +73,16 @@ def test_neighbouring_folders_are_left_out(folder):
     assert folder.manifest["rows_without_file"] == 2
 
 
-def test_same_bytes_for_one_and_two_workers(folder, monkeypatch):
-    monkeypatch.setattr(image_module, "CHUNK", 2)
+def test_same_bytes_for_any_number_of_workers_and_shards(folder, monkeypatch):
+    monkeypatch.setattr(readers, "CHUNK", 2)
     good(folder, 6)
     folder.add_file("00000099_000.dcm", lambda path: path.write_text("no"))
     outputs = []
-    for workers in (1, 2):
+    for workers, shards in ((1, 1), (2, 1), (1, 3), (1, 11)):
         monkeypatch.setenv("OMP_NUM_THREADS", str(workers))
-        folder.run(max_quarantined=0.5)
-        outputs.append([Path(f"data/images/t_64.{suffix}").read_bytes() for suffix in OUTPUTS])
-    assert outputs[0] == outputs[1]
+        folder.run(max_quarantined=0.5, shards=shards)
+        outputs.append([Path(f"data/images/t_64{suffix}").read_bytes() for suffix in OUTPUTS])
+    assert outputs[0] == outputs[1] == outputs[2] == outputs[3]
     # The header that was written first and the final one are of one length.
     assert len(outputs[0][0]) == 128 + 6 * 64 * 64
 
@@ -238,8 +237,8 @@ def test_folder_without_a_table(folder):
     rows = folder.store.table
     assert [row["findings"] + row["view"] for row in rows] == [""] * 3
     assert rows[0]["patient"] == rows[1]["patient"] != rows[2]["patient"]
-    assert folder.manifest["table"] is None
-    assert "no table" in folder.manifest["labels"]
+    assert folder.manifest["tables"] == []
+    assert "none" in folder.manifest["labels"]
 
 
 def test_patients_that_cannot_be_told_apart(folder, capsys):
@@ -249,6 +248,50 @@ def test_patients_that_cannot_be_told_apart(folder, capsys):
         folder.prepare()
     said = capsys.readouterr().err
     assert "IM0001: there is no table" in said and "cannot be kept in one split" in said
+
+
+def test_two_tables(folder, capsys):
+    good(folder, 2)
+    folder.write_table()
+    folder.acquire()
+    (folder.root / "Data_Entry_2017.csv").write_text("Image Index\n")
+    folder.acquire()
+    assert "2 tables" in fail(capsys, folder.prepare)
+
+
+def test_official_split(folder, capsys):
+    good(folder, 40)
+    names = [f"{i:08}_000.png" for i in range(40)]
+    (folder.root / "test_list.txt").write_text("\n".join(names[30:]))
+    folder.write_table()
+    folder.acquire()
+    assert "train_val_list.txt is missing" in fail(capsys, folder.prepare)
+    (folder.root / "train_val_list.txt").write_text("\n".join(names[:30]))
+    folder.acquire()
+    folder.prepare()
+    splits = {row["id"]: row["split"] for row in folder.store.table}
+    assert {name for name, split in splits.items() if split == "test"} == {name[:12] for name in names[30:]}
+    assert {"train", "val"} == {splits[name[:12]] for name in names[:30]}
+    assert folder.manifest["split"]["official"] is True
+    folder.prepare(split="hashed")
+    assert {row["split"] for row in folder.store.table[30:]} != {"test"}
+    assert folder.manifest["split"]["official"] is False
+
+
+def test_a_leaking_split_and_an_image_without_one(folder, capsys):
+    for i in range(4):
+        folder.add_png(f"00000001_00{i}.png", i)
+    (folder.root / "train_val_list.txt").write_text("00000001_000.png\n00000001_001.png")
+    (folder.root / "test_list.txt").write_text("00000001_002.png\n00000001_003.png")
+    folder.write_table()
+    folder.acquire()
+    assert "is in two splits: 00000001_000 in " in fail(capsys, folder.prepare)
+    (folder.root / "test_list.txt").write_text("00000001_002.png")
+    folder.acquire()
+    assert "00000001_003 is in neither list" in fail(capsys, folder.prepare)
+    (folder.root / "test_list.txt").write_text("00000001_001.png")
+    folder.acquire()
+    assert "00000001_001 is in both lists" in fail(capsys, folder.prepare)
 
 
 def test_duplicates_are_listed_and_flagged(folder):
@@ -264,22 +307,22 @@ def test_duplicates_are_listed_and_flagged(folder):
     folder.run()
     duplicates = folder.manifest["duplicates"]
     assert [group["identical"] for group in duplicates] == ["pixels"] + ["files"] * 20
-    assert duplicates[1]["sources"] == ["images/00000100_000.png", "images/00000200_000.png"]
-    split = {row["source"]: row["split"] for row in folder.store.table}
-    crossing = sum(len({split[source] for source in group["sources"]}) > 1 for group in duplicates)
+    assert duplicates[1]["ids"] == ["00000100_000", "00000200_000"]
+    split = {row["id"]: row["split"] for row in folder.store.table}
+    crossing = sum(len({split[name] for name in group["ids"]}) > 1 for group in duplicates)
     assert folder.manifest["duplicates_across_splits"] == crossing > 0
 
 
 def test_dead_worker_is_a_message(folder, capsys, monkeypatch):
     with pytest.raises(BrokenProcessPool):
-        list(image_module._in_order(os._exit, iter([3]), workers=2))
+        list(readers._in_order(os._exit, iter([3]), workers=2))
     good(folder, 1)
 
     def die(*_):
         raise BrokenProcessPool
         yield
 
-    monkeypatch.setattr(stage_module, "read_images", die)
+    monkeypatch.setattr(shard, "read_items", die)
     message = fail(capsys, folder.run)
     assert "a worker process died at data/raw/t/files/images/00000000_000.png" in message
 
@@ -290,7 +333,7 @@ def test_full_disk_is_a_message(folder, capsys, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(stage_module, "_row", full)
+    monkeypatch.setattr(shard, "_row", full)
     assert "the disk is full" in fail(capsys, folder.run)
 
 
@@ -315,6 +358,6 @@ def test_real_images(folder, shared_data):
     at = {row["id"]: i for i, row in enumerate(folder.store.table)}
     for file in original:
         with Image.open(nih / "images" / file.name) as half:
-            expected = normalize(Gray(np.asarray(half, np.float32), (0, 255)), 64, "pad")
+            expected = normalize(Decoded(np.asarray(half, np.float32)[None], (0, 255)), Images(size=64)).pixels[0]
         difference = folder.store.pixels[at[file.stem], 0].astype(float) - expected
         assert np.abs(difference).mean() < 1

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from scansynth.prepare import raster
-from scansynth.prepare.gray import RejectedError
+from scansynth.prepare.decoded import RejectedError
+from scansynth.prepare.normalize import channels
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30), dtype=np.uint8)
 
@@ -18,46 +19,52 @@ def encode(image: Image.Image, kind: str = "PNG") -> bytes:
 
 def test_modes_that_are_gray_equal_l():
     image = Image.fromarray(PIXELS)
-    expected = raster.decode(encode(image)).values
-    np.testing.assert_array_equal(expected, PIXELS)
+    np.testing.assert_array_equal(raster.decode(encode(image)).values, PIXELS[None])
     transparent = image.convert("RGBA")
     transparent.putalpha(7)
     for variant in (image.convert("RGB"), image.convert("RGBA"), transparent, image.convert("LA")):
-        gray = raster.decode(encode(variant))
-        np.testing.assert_array_equal(gray.values, expected)
-        assert gray.span == (0, 255)
+        decoded = raster.decode(encode(variant))
+        np.testing.assert_array_equal(channels(decoded.values, "gray", 2)[0], PIXELS)
+        assert decoded.span == (0, 255)
 
 
 def test_palette_and_two_levels():
     palette = Image.fromarray(PIXELS).convert("P")
     palette.putpalette([value for i in range(256) for value in (i, i, i)])
-    np.testing.assert_array_equal(raster.decode(encode(palette)).values, PIXELS)
+    np.testing.assert_array_equal(raster.decode(encode(palette)).values, [PIXELS] * 3)
     two = Image.fromarray(PIXELS > 127)
-    np.testing.assert_array_equal(raster.decode(encode(two)).values, (PIXELS > 127) * 255)
+    np.testing.assert_array_equal(raster.decode(encode(two)).values[0], (PIXELS > 127) * 255)
 
 
 def test_16_bits_keep_all_of_them():
     deep = PIXELS.astype(np.uint16) * 257
     gray = raster.decode(encode(Image.fromarray(deep)))
-    np.testing.assert_array_equal(gray.values, deep)
+    np.testing.assert_array_equal(gray.values[0], deep)
     assert gray.span == (0, 65535)
 
 
 def test_jpeg_in_colour_modes_though_gray():
     smooth = Image.fromarray(np.tile(np.arange(64, dtype=np.uint8) * 4, (64, 1)))
     values = raster.decode(encode(smooth.convert("RGB"), "JPEG")).values
-    assert np.abs(values - np.asarray(smooth)).max() < 12
+    assert np.abs(values.astype(int) - np.asarray(smooth)).max() < 12
+    assert len(channels(values, "gray", 2)) == 1
+
+
+def test_colours_and_tiff():
+    colour = Image.fromarray(np.random.default_rng(1).integers(0, 256, (20, 30, 3), dtype=np.uint8))
+    for kind in ("PNG", "TIFF"):
+        decoded = raster.decode(encode(colour, kind))
+        np.testing.assert_array_equal(decoded.values, np.moveaxis(np.asarray(colour), -1, 0))
 
 
 @pytest.mark.parametrize(
     "content, reason",
     [
-        (b"", "not a PNG or JPEG"),
-        (b"text", "not a PNG or JPEG"),
+        (b"", "not a PNG, JPEG or TIFF"),
+        (b"text", "not a PNG, JPEG or TIFF"),
         (encode(Image.fromarray(PIXELS))[:300], "damaged"),
         (encode(Image.fromarray(PIXELS), "JPEG")[:300], "damaged"),
-        (encode(Image.new("RGB", (4, 4), (200, 100, 0))), "in colour"),
-        (encode(Image.fromarray(PIXELS), "BMP"), "not a PNG or JPEG"),
+        (encode(Image.fromarray(PIXELS), "BMP"), "not a PNG, JPEG or TIFF"),
     ],
 )
 def test_rejected_with_a_reason(content, reason):

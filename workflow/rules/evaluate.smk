@@ -65,6 +65,7 @@ rule picture:
     input:
         pixels=images(".npy"),
         table=images(".csv"),
+        manifest=images(".json"),
         samples="results/{name}/samples.npy",
         conditions="results/{name}/samples.csv",
         metrics="results/{name}/train.jsonl",
@@ -86,7 +87,7 @@ rule picture:
         code=code("evaluate.picture"),
     shell:
         "python -m scansynth.evaluate.picture --settings {params.settings:q}"
-        " --pixels {input.pixels} --table {input.table}"
+        " --pixels {input.pixels} --table {input.table} --manifest {input.manifest}"
         " --samples {input.samples} --conditions {input.conditions} --metrics {input.metrics}"
         " --grid {output.grid} --loss {output.loss} 2>&1 | tee {log}"
 
@@ -97,6 +98,7 @@ rule fid:
         manifest=images(".json"),
         # A figure is not to be had without the images that it is about.
         pictures=rules.picture.output,
+        sheet=images("_sheet.png"),
     output:
         distances="results/fid_{name}.json",
         record="results/fid_{name}.record.json",

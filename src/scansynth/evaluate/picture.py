@@ -1,27 +1,27 @@
 """Two pictures: real images beside synthetic ones, and the losses of the training."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from scansynth import stage
-from scansynth.files import atomic
+from scansynth.files import atomic, read_json
+from scansynth.picture import GAP, TITLE, per_row, shown, tiled
 from scansynth.store import read_table
 
 SIDE = 6  # images a row and a column of each half
-GAP = 2  # pixels between images
-TITLE = 24  # pixels above them
-SMALL = 64  # images up to this size are shown at twice their size
 
 
-def grid(real: np.ndarray, synthetic: np.ndarray, titles: tuple[str, str]) -> Image.Image:
+def grid(real: np.ndarray, synthetic: np.ndarray, titles: tuple[str, str], channels: Sequence[str]) -> Image.Image:
     """Real images at the left and synthetic ones at the right, each 6 x 6 of (n, channels, size, size), uint8.
 
-    No pixel is interpolated: images up to 64 pixels are doubled, larger ones shown as they are.
+    Of images with several contrasts fewer fit in a row.
     """
-    halves = [_tiled(images) for images in (real, synthetic)]
+    columns = per_row(SIDE, channels)
+    halves = [tiled(shown(images, channels), columns, SIDE) for images in (real, synthetic)]
     width, height = halves[0].size
     picture = Image.new("RGB", (2 * width + 4 * GAP, height + TITLE), "white")
     draw = ImageDraw.Draw(picture)
@@ -44,18 +44,6 @@ def alike(rows: list[dict[str, str]], conditions: list[dict[str, str]]) -> list[
         chosen.append(next(same, unused[0]))
         unused.remove(chosen[-1])
     return chosen
-
-
-def _tiled(images: np.ndarray) -> Image.Image:
-    scale = 2 if images.shape[-1] <= SMALL else 1
-    step = images.shape[-1] * scale + GAP
-    canvas = Image.new("RGB", (SIDE * step + GAP, SIDE * step + GAP), "white")
-    for i, image in enumerate(images[: SIDE**2]):
-        # One channel is gray; of others the first three are shown.
-        tile = Image.fromarray(image[0] if len(image) < 3 else np.ascontiguousarray(np.moveaxis(image[:3], 0, -1)))
-        tile = tile.convert("RGB").resize((step - GAP, step - GAP), Image.Resampling.NEAREST)
-        canvas.paste(tile, (GAP + i % SIDE * step, GAP + i // SIDE * step))
-    return canvas
 
 
 def read_losses(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -101,9 +89,9 @@ def work(job: stage.Job) -> None:
     test = [i for i, row in enumerate(table) if row["split"] == "test"]
     # The first samples, as they come: they are not chosen. The real ones show the same findings and views.
     conditions = read_table(job.inputs["conditions"])[: SIDE**2]
-    shown = [test[i] for i in alike([table[i] for i in test], conditions)]
+    chosen = [test[i] for i in alike([table[i] for i in test], conditions)]
     titles = (f"real, held out (n = {len(test):,})", f"synthetic (n = {len(samples):,})")
-    picture = grid(pixels[shown], samples[: SIDE**2], titles)
+    picture = grid(pixels[chosen], samples[: SIDE**2], titles, read_json(job.inputs["manifest"])["channels"])
     with atomic(job.outputs["grid"]) as partial:
         picture.save(partial, format="PNG")
     draw_losses(job.outputs["loss"], *read_losses(job.inputs["metrics"]))
@@ -111,7 +99,7 @@ def work(job: stage.Job) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Command line of the stage."""
-    inputs = ("pixels", "table", "samples", "conditions", "metrics")
+    inputs = ("pixels", "table", "manifest", "samples", "conditions", "metrics")
     # The loss first: the record lies beside it, since that beside samples.png would be the record of samples.npy.
     stage.run("evaluate.picture", work, inputs=inputs, outputs=("loss", "grid"), argv=argv)
 

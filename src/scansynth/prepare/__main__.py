@@ -1,152 +1,119 @@
-"""Make an image store of a data set: decode, normalise, split by patient, and say what was left out."""
+"""Make an image store of a data set's shards: one array, one table, split by patient, and what was left out."""
 
 import csv
-import hashlib
+import io
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
-from scansynth import cores, stage
+from scansynth import stage
 from scansynth.acquire import inventory
-from scansynth.config import Images
+from scansynth.config import Dataset, Images
 from scansynth.errors import ScansynthError
-from scansynth.files import atomic, read_json, sha256, write_json
-from scansynth.prepare import manifest
-from scansynth.prepare.image import Result, read_images
-from scansynth.prepare.layout import Item, Listing, read_listing
-from scansynth.prepare.split import assign
+from scansynth.files import read_json, write_json, write_text
+from scansynth.prepare import manifest, privacy
+from scansynth.prepare.array import growing
+from scansynth.prepare.items import read_listing, source_name
+from scansynth.prepare.shard import Shard, channels, read_shard
+from scansynth.prepare.split import assign, check_leaks
 from scansynth.store import COLUMNS
 
 NAMED = 5  # quarantined files that an error names
+COPIED = 1024  # images at once
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the stage from the command line."""
-    stage.run("prepare", prepare, inputs=("source", "inventory"), outputs=("pixels", "table", "manifest"), argv=argv)
+    outputs = ("pixels", "masks", "table", "manifest")
+    stage.run(
+        "prepare", prepare, inputs=("source", "inventory", "listing"), lists=("shards",), outputs=outputs, argv=argv
+    )
 
 
-def prepare(job: stage.Job, workers: int | None = None) -> None:
-    """Make the store's array, table and manifest (``scansynth.store``), the same for any number of workers.
+def prepare(job: stage.Job) -> None:
+    """Make the store (``scansynth.store``) of the shards (``--shards`` names their tables, in order).
 
     Raises:
-        ScansynthError: if the inventory is not the one acquired, if the layout is not as expected, if too many files
-            are unreadable, or if a worker process died.
+        ScansynthError: if too many files are unreadable, if a patient is in two splits, if a label is unknown, or if an
+            identifier of a patient would be written.
     """
-    dataset, images = job.settings.dataset, job.settings.images
-    root = job.inputs["source"].parent / "files"
-    source, entries = _acquired(job.inputs["source"], job.inputs["inventory"])
-    listing = read_listing(root, entries, dataset)
+    settings = job.settings
+    dataset, images = settings.dataset, settings.images
+    listing = read_listing(job.inputs["listing"])
+    whole = _joined(map(read_shard, job.lists["shards"]))
+    hashes = {entry.path: entry.sha256 for entry in inventory.read(job.inputs["inventory"])}
+    rejected = [
+        {"source": source_name(path, hashes[path], dataset), "reason": reason}
+        for path, reason in listing.rejected.items()
+    ]
+    quarantined = sorted(whole.quarantined + rejected, key=lambda entry: entry["source"])
+    _check_quarantine(job.inputs["source"].parent, dataset, quarantined, len(whole.rows), images.max_quarantined)
+    _split(whole, images)
+    check_leaks(whole.rows, dataset.split_by)
 
-    rows: list[dict[str, str]] = []
-    pixel_hashes: list[str] = []
-    quarantined = [_quarantine(path, f"no row in {listing.table}") for path in listing.unlabelled]
-    upscaled = 0
-    with atomic(job.outputs["pixels"]) as partial, partial.open("wb") as array:
-        shape = (1, images.size, images.size)
-        _write_header(array, (0, *shape))
-        for result in _results(root, listing, images, workers or cores.granted()):
-            if result.reason:
-                quarantined.append(_quarantine(result.item.source, result.reason))
-                continue
-            pixels = result.pixels.tobytes()
-            array.write(pixels)
-            rows.append(_row(result.item, images))
-            pixel_hashes.append(hashlib.sha256(pixels).hexdigest())
-            upscaled += result.upscaled
-        quarantined.sort(key=lambda entry: entry["source"])
-        _check_quarantine(root, quarantined, len(rows), images.max_quarantined)
-        array.seek(0)
-        _write_header(array, (len(rows), *shape))
+    made = manifest.build(settings, read_json(job.inputs["source"]), listing, whole, quarantined)
+    table = _table(whole)
+    privacy.check(listing.identifiers, table, made)
 
-    _write_table(job.outputs["table"], rows)
-    made = manifest.build(
-        dataset=dataset,
-        images=images,
-        source=source,
-        listing=listing,
-        rows=rows,
-        pixel_hashes=pixel_hashes,
-        quarantined=quarantined,
-        upscaled=upscaled,
-    )
+    shape = (images.size, images.size)
+    _join_arrays(job.lists["shards"], ".npy", job.outputs["pixels"], (channels(settings), *shape))
+    _join_arrays(job.lists["shards"], ".masks.npy", job.outputs["masks"], shape)
+    write_text(job.outputs["table"], table)
     write_json(job.outputs["manifest"], made)
     job.facts |= {key: made[key] for key in ("images", "patients", "quarantined_count", "rows_without_file")}
 
 
-def _acquired(source: Path, listed: Path) -> tuple[dict[str, Any], list[inventory.Entry]]:
-    facts = read_json(source)
-    if sha256(listed) != facts["inventory_sha256"]:
-        raise ScansynthError(f"{listed}: not the inventory that {source} speaks of: acquire the data set again")
-    return facts, inventory.read(listed)
+def _joined(shards: Iterable[Shard]) -> Shard:
+    whole = Shard()
+    for shard in shards:
+        for row in shard.rows:
+            if row["mask"]:
+                row["mask"] = str(int(row["mask"]) + whole.masks)
+        whole.rows += shard.rows
+        whole.hashes += shard.hashes
+        whole.quarantined += shard.quarantined
+        whole.upscaled += shard.upscaled
+        whole.masks += shard.masks
+    return whole
 
 
-def _results(root: Path, listing: Listing, images: Images, workers: int) -> Iterator[Result]:
-    results = read_images(root, listing.items, images.size, images.fit, workers)
-    done = 0
-    with tqdm(total=len(listing.items), desc="prepare", unit="image") as bar:
-        try:
-            for result in results:
-                yield result
-                done += 1
-                bar.update()
-        except BrokenProcessPool:
-            near = listing.items[done].source
-            raise ScansynthError(
-                f"a worker process died at {root / near} or soon after: memory ran out, or a decoder crashed. "
-                "Free memory, or move that file away and acquire the data set again"
-            ) from None
+def _split(whole: Shard, images: Images) -> None:
+    for row in whole.rows:
+        row["split"] = assign(row["patient"], images, row["split"])
 
 
-def _write_header(array: BinaryIO, shape: tuple[int, ...]) -> None:
-    """Start an .npy file. NumPy leaves room for the first axis to grow, so that the final header fits over the first.
-
-    The file is written as a file, not as a memory map: there, a full disk would kill the process without an error.
-    """
-    fields = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(array, fields)
-
-
-def _row(item: Item, images: Images) -> dict[str, str]:
-    label = item.label
-    return {
-        "id": PurePosixPath(item.source).stem,
-        "patient": label.patient,
-        "split": assign(label.patient, images),
-        "findings": "|".join(label.findings),
-        "view": label.view,
-        "sex": label.sex,
-        "age": label.age,
-        "source": item.source,
-        "sha256": item.sha256,
-    }
+def _join_arrays(shards: Sequence[Path], suffix: str, path: Path, shape: tuple[int, ...]) -> None:
+    with growing(path, shape) as array:
+        for shard in shards:
+            images = np.load(shard.with_suffix(suffix), mmap_mode="r", allow_pickle=False)
+            for start in range(0, len(images), COPIED):
+                array.append(images[start : start + COPIED])
 
 
-def _write_table(path: Path, rows: Iterable[dict[str, str]]) -> None:
-    with atomic(path) as partial, partial.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.DictWriter(handle, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+def _table(whole: Shard) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(whole.rows)
+    return text.getvalue()
 
 
-def _quarantine(source: str, reason: str) -> dict[str, str]:
-    return {"source": source, "reason": reason}
-
-
-def _check_quarantine(root: Path, quarantined: Sequence[dict[str, str]], good: int, most: float) -> None:
+def _check_quarantine(
+    folder: Path, dataset: Dataset, quarantined: Sequence[dict[str, str]], good: int, most: float
+) -> None:
     total = good + len(quarantined)
     if good and len(quarantined) <= most * total:
         return
     counts = Counter(entry["reason"] for entry in quarantined)
     lines = [
-        f"{root}: {len(quarantined)} of {total} files give no image; images.max_quarantined allows a share of {most:g}",
-        *(f"  {count} x {reason}" for reason, count in counts.most_common()),
+        f"{folder / 'files'}: {len(quarantined)} of {total} files give no image; images.max_quarantined allows a share "
+        f"of {most:g}",
+        *(f"  {count} x {reason}" for reason, count in counts.most_common(2 * NAMED)),
         "The first are:",
         *(f"  {entry['source']}: {entry['reason']}" for entry in quarantined[:NAMED]),
+        *([f"{folder / 'inventory.csv'} says which file has which SHA-256."] if dataset.private else []),
         "Mend or remove them and acquire the data set again"
         + (", or raise images.max_quarantined in the experiment" if good else ""),
     ]

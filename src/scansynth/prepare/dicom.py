@@ -1,157 +1,179 @@
-"""One DICOM file to one grayscale image."""
+"""DICOM files, as a viewer shows them: single images, frames of one file, or the files of a series."""
 
 import io
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import chain, islice
+from pathlib import Path
 
 import numpy as np
-from pydicom import Dataset, dcmread
-from pydicom.errors import InvalidDicomError
-from pydicom.pixels import get_decoder
-from pydicom.uid import UID
+from PIL import Image as Pillow
+from pydicom import Dataset, FileDataset
+from pydicom.pixels import apply_color_lut
 
-from scansynth.prepare.gray import Gray, RejectedError
+from scansynth.config import Settings
+from scansynth.prepare import dicom_display, dicom_pixels
+from scansynth.prepare.decoded import Decoded, Image, RejectedError, Rejection
+from scansynth.prepare.dicom_file import not_an_image, number, numbers, parse
+from scansynth.prepare.items import Item
+from scansynth.prepare.normalize import normalize, percentiles
+from scansynth.prepare.readers import read_file
 
-Span = tuple[float, float]
+# Where files of several frames keep what single ones have at the top (PS3.3 C.7.6.16).
+MACROS = ("PixelMeasuresSequence", "FrameVOILUTSequence", "PixelValueTransformationSequence")
+SPACINGS = (
+    "PixelSpacing",
+    "ImagerPixelSpacing",
+    "EstimatedRadiographicMagnificationFactor",
+    "NominalScannedPixelSpacing",
+    "PixelAspectRatio",
+)
+SAMPLED = 4  # every so many rows and columns are looked at for the span of a series
+STRETCH = 10  # no device's pixels are so much longer than wide
 
 
-def decode(content: bytes) -> Gray:
-    """Decode a single-frame grayscale DICOM file as a viewer would show it.
+def read(root: Path, item: Item, settings: Settings) -> Iterator[Image | Rejection]:
+    """An image a file and frame; the suffix is ``_001`` of the first of several files, ``_f001`` of several frames.
 
-    Modality LUT (or rescale), then VOI LUT (or window), and only then the inversion of MONOCHROME1, as the standard
-    orders them (PS3.4 N.2).
+    Those of one item are shown alike: where they bring no window, black and white are percentiles of them all, so that
+    slices keep their relative brightness.
 
     Raises:
-        RejectedError: if it is not DICOM, damaged, without pixels, in colour, of several frames, or compressed in a
-            way that no installed decoder reads.
+        RejectedError: if the item's only image gives none.
     """
+    window = settings.images.window
+    images = _decode_all(root, item, window)
+    first = list(islice(images, 2))
+    shared = None
+    if len(first) > 1 and any(_without_span(decoded) for _, decoded in first):
+        shared = _common_span(decoded for _, decoded in chain(first, images))
+        first, images = [], _decode_all(root, item, window)  # anew: a series need not fit into memory
+    for suffix, decoded in chain(first, images):
+        try:
+            if isinstance(decoded, RejectedError):
+                raise decoded
+            yield normalize(replace(decoded, span=decoded.span or shared), settings.images, suffix)
+        except RejectedError as rejected:
+            if not suffix:
+                raise
+            yield Rejection(suffix, str(rejected))
+
+
+def _decode_all(
+    root: Path, item: Item, window: tuple[float, float] | None
+) -> Iterator[tuple[str, Decoded | RejectedError]]:
+    several = len(item.files) > 1
+    for place, file in enumerate(item.files, 1):
+        suffix = f"_{place:03d}" if several else ""
+        try:
+            header = parse(io.BytesIO(read_file(root, file)))
+            frames = count(header)
+        except RejectedError as rejected:
+            yield suffix, rejected
+            continue
+        for index in range(frames):
+            name = f"{suffix}_f{index + 1:03d}" if frames > 1 else suffix
+            try:
+                yield name, decode(header, index, window)
+            except RejectedError as rejected:
+                yield name, rejected
+
+
+def _without_span(decoded: Decoded | RejectedError) -> bool:
+    return isinstance(decoded, Decoded) and decoded.span is None
+
+
+def _common_span(images: Iterable[Decoded | RejectedError]) -> tuple[float, float] | None:
+    """Percentiles of all images that have no span of their own; None where they hold no number."""
+    samples = [image.values[:, ::SAMPLED, ::SAMPLED].ravel() for image in images if _without_span(image)]
+    sample = np.concatenate(samples)
+    sample = sample[np.isfinite(sample)]
+    return percentiles(sample) if sample.size else None
+
+
+def count(header: FileDataset) -> int:
+    """How many images a file holds.
+
+    Raises:
+        RejectedError: if it holds none, or none that can be decoded.
+    """
+    if other := not_an_image(header):
+        raise RejectedError(f"not an image: {other}")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            header = dcmread(io.BytesIO(content))
-            _check(header)
-            return show(header.pixel_array, header)
+        return dicom_pixels.count(header)
     except RejectedError:
         raise
-    except InvalidDicomError:
-        raise RejectedError("not a DICOM file") from None
+    except Exception as error:
+        raise RejectedError("damaged: its header contradicts itself or its pixels") from error
+
+
+def decode(header: FileDataset, index: int = 0, window: tuple[float, float] | None = None) -> Decoded:
+    """Frame ``index`` (from 0): one channel of gray, or three of colour.
+
+    ``window`` is centre and width to show gray in, in the file's output units (CT: HU), instead of the file's own.
+
+    Raises:
+        RejectedError: if the pixels are damaged.
+    """
+    try:
+        stored, meaning = dicom_pixels.stored(header, index)
+        described = of_frame(header, index)
+        if meaning in ("MONOCHROME1", "MONOCHROME2"):
+            values, span = dicom_display.show(stored, described, window)
+            values = values[None]
+        elif meaning in ("PALETTE COLOR", "RGB"):
+            # A palette's entries fill their 8 or 16 bits; those of RGB fill the bits stored.
+            palette = meaning == "PALETTE COLOR"
+            colour = apply_color_lut(stored, header) if palette else stored
+            bits = 8 * colour.itemsize if palette else header.BitsStored
+            values, span = np.moveaxis(colour[..., :3], -1, 0), (0.0, float(2**bits - 1))
+        else:
+            raise RejectedError("its colours are neither gray, a palette, RGB nor YBR")
+        if values.ndim != 3:
+            raise RejectedError("damaged: it has more samples a pixel than its header says")
+    except RejectedError:
+        raise
     except Exception as error:
         # Any header may lie, and decoders fail with errors of every kind: a bad file costs an image, not the run.
-        raise RejectedError("damaged: cut short, or its header or its pixels cannot be decoded") from error
+        raise RejectedError("damaged: its header or its pixels cannot be decoded") from error
+    spacing = pixel_spacing(described)
+    return Decoded(values if spacing else _square_pixels(values, described), span, spacing)
 
 
-def show(stored: np.ndarray, header: Dataset) -> Gray:
-    """Stored values, shape (height, width), as they are to be shown: see ``decode``."""
-    inverted = header.PhotometricInterpretation == "MONOCHROME1"
-    values = _modality(_without_padding(stored, header, inverted), header)
-    values, span = _voi(values, header)
-    if inverted:
-        # The sum of both ends, so that black and white change places and the range stays.
-        low, high = span or (values.min(), values.max())
-        values = low + high - values
-    return Gray(values.astype(np.float32), span)
+def of_frame(header: Dataset, index: int) -> Dataset:
+    """What the header says of a frame's display and size: that of the frame, else of all frames, else of the image."""
+    shared = header.get("SharedFunctionalGroupsSequence") or []
+    each = header.get("PerFrameFunctionalGroupsSequence") or []
+    groups = [*shared[:1], *each[index : index + 1]]
+    if not groups:
+        return header
+    described = Dataset()
+    for part in (header, *(macro for group in groups for name in MACROS for macro in (group.get(name) or [])[:1])):
+        for keyword in (*dicom_display.ATTRIBUTES, *SPACINGS):
+            if keyword in part:
+                described[keyword] = part.get_item(keyword)  # as it is in the file: it may not be what it should
+    return described
 
 
-def _check(header: Dataset) -> None:
-    if "PixelData" not in header:
-        raise RejectedError("no pixel data")
-    interpretation = header.get("PhotometricInterpretation")
-    if interpretation not in ("MONOCHROME1", "MONOCHROME2") or header.get("SamplesPerPixel", 1) != 1:
-        raise RejectedError("in colour: only grayscale (MONOCHROME1 or MONOCHROME2) is read")
-    if int(header.get("NumberOfFrames") or 1) > 1:
-        raise RejectedError("of several frames: only single images are read")
-    syntax = header.file_meta.get("TransferSyntaxUID")
-    if syntax is None:
-        raise RejectedError("damaged: its transfer syntax is missing")
-    if not _decodable(syntax):
-        raise RejectedError(f"compressed in a way that no installed decoder reads ({syntax.name})")
+def pixel_spacing(header: Dataset) -> tuple[float, float] | None:
+    """Millimetres between rows and between columns, None where the file does not say.
 
-
-def _decodable(syntax: UID) -> bool:
-    try:
-        return get_decoder(syntax).is_available
-    except NotImplementedError:
-        return False
-
-
-def _without_padding(stored: np.ndarray, header: Dataset, inverted: bool) -> np.ndarray:
-    """Pixels outside the exposed field get the darkest value inside it: they carry a code, not an intensity."""
-    first = header.get("PixelPaddingValue")
-    if first is None:
-        return stored
-    last = header.get("PixelPaddingRangeLimit", first)
-    outside = (stored >= min(first, last)) & (stored <= max(first, last))
-    if outside.all():
-        return stored
-    inside = stored[~outside]
-    return np.where(outside, inside.max() if inverted else inside.min(), stored)
-
-
-def _modality(stored: np.ndarray, header: Dataset) -> np.ndarray:
-    if header.get("ModalityLUTSequence"):
-        return _look_up(stored, header.ModalityLUTSequence[0])
-    # float64, as 32 bits stored times a slope would lose digits before the window cuts the range
-    slope, intercept = header.get("RescaleSlope"), header.get("RescaleIntercept")
-    return stored * float(slope or 1) + float(intercept or 0)
-
-
-def _voi(values: np.ndarray, header: Dataset) -> tuple[np.ndarray, Span | None]:
-    """Values of interest and the range they are given in; unchanged and None where the file names none that is usable.
-
-    Of several alternatives the first is taken, and a LUT before a window.
+    At the patient if it says so, else at the detector (divided by the magnification, where that is known), else on the
+    film that was scanned.
     """
-    if header.get("VOILUTSequence"):
-        shown = _look_up(values, header.VOILUTSequence[0])
-        entries = _entries(header.VOILUTSequence[0])
-        return shown, (float(entries.min()), float(entries.max()))
-    center, width = _first(header.get("WindowCenter")), _first(header.get("WindowWidth"))
-    function = header.get("VOILUTFunction") or "LINEAR"
-    if center is None or width is None or not _sensible(values, center, width, function):
-        return values, None
-    return window(values, center, width, function), (0.0, 1.0)
+    magnified = number(header, "EstimatedRadiographicMagnificationFactor") or 1.0
+    for keyword, factor in (("PixelSpacing", 1), ("ImagerPixelSpacing", magnified), ("NominalScannedPixelSpacing", 1)):
+        spacing = numbers(header, keyword)
+        if len(spacing) == 2 and all(0 < value / factor < np.inf for value in spacing):
+            return spacing[0] / factor, spacing[1] / factor
+    return None
 
 
-def window(values: np.ndarray, center: float, width: float, function: str = "LINEAR") -> np.ndarray:
-    """Apply a window (PS3.3 C.11.2.1.2 and C.11.2.1.3); the result is from 0 to 1.
-
-    ``function`` is LINEAR, LINEAR_EXACT or SIGMOID; LINEAR asks for a width of 1 at least, the others for one above 0.
-    """
-    if function == "LINEAR":
-        # The standard's own half steps: the first of the window's integers is shown black, the last one white.
-        center, width = center - 0.5, max(width - 1, np.finfo(float).tiny)
-    with np.errstate(over="ignore"):  # at a width of 1 the ramp is a step
-        position = (values - center) / width
-        return 1 / (1 + np.exp(-4 * position)) if function == "SIGMOID" else np.clip(position + 0.5, 0, 1)
-
-
-def _sensible(values: np.ndarray, center: float, width: float, function: str) -> bool:
-    """Whether a window shows anything of the values; some devices write zeros or the window of another image."""
-    least = 1 if function == "LINEAR" else np.finfo(float).tiny
-    overlaps = center + width / 2 > values.min() and center - width / 2 < values.max()
-    return bool(np.isfinite([center, width]).all() and width >= least and overlaps)
-
-
-def _first(value: object) -> float | None:
-    """The first of the values of an attribute that may have one, several or none."""
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        value = value[0] if len(value) else None
-    return None if value in (None, "") else float(value)
-
-
-def _look_up(values: np.ndarray, table: Dataset) -> np.ndarray:
-    """Replace each value by its entry; those below or above the table get its first or last one (PS3.3 C.11.1.1)."""
-    # Not pydicom's apply_voi, which casts the index to the entries' type: an 8-bit table of 4096 entries wraps there.
-    entries = _entries(table)
-    first = table.LUTDescriptor[1]
-    index = np.clip(np.rint(values).astype(np.int64) - first, 0, len(entries) - 1)
-    return entries[index].astype(np.float64)
-
-
-def _entries(table: Dataset) -> np.ndarray:
-    count = table.LUTDescriptor[0] or 2**16
-    data = table.LUTData
-    if isinstance(data, bytes):
-        # One entry a word, or, as 8-bit tables may be, two.
-        order = ">" if table.original_encoding[1] is False else "<"
-        data = np.frombuffer(data, f"{order}u2" if len(data) >= 2 * count else np.uint8)
-    return np.asarray(data)[:count]
+def _square_pixels(values: np.ndarray, header: Dataset) -> np.ndarray:
+    """Pixels of which only the shape is known (height and width, in any unit), made square by more of them."""
+    shape = numbers(header, "PixelAspectRatio")
+    if len(shape) != 2 or min(shape) <= 0 or not 1 / STRETCH < shape[0] / shape[1] < STRETCH:
+        return values
+    height, width = values.shape[1:]
+    size = (round(width * max(1, shape[1] / shape[0])), round(height * max(1, shape[0] / shape[1])))
+    return np.stack([Pillow.fromarray(channel).resize(size, Pillow.Resampling.BILINEAR) for channel in values])

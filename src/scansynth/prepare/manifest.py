@@ -4,56 +4,74 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from scansynth.config import Dataset, Images
-from scansynth.prepare.layout import Listing
+from scansynth.config import Settings
+from scansynth.prepare.items import Listing
 from scansynth.prepare.normalize import PERCENTILES, RESIZED
+from scansynth.prepare.shard import Shard
 from scansynth.prepare.split import SPLITS
 
 Row = dict[str, str]
 
 
 def build(
-    *,
-    dataset: Dataset,
-    images: Images,
+    settings: Settings,
     source: dict[str, Any],
     listing: Listing,
-    rows: Sequence[Row],
-    pixel_hashes: Sequence[str],
+    whole: Shard,
     quarantined: Sequence[dict[str, str]],
-    upscaled: int,
 ) -> dict[str, Any]:
-    """The manifest. ``rows`` are the table's, ``pixel_hashes`` (of the normalised images) are in their order."""
-    duplicates = find_duplicates(rows, pixel_hashes)
+    """The manifest. ``source`` is what acquisition said, ``whole`` all shards together."""
+    dataset, images, rows = settings.dataset, settings.images, whole.rows
+    findings = vocabulary(dataset.findings, (name for row in rows for name in row["findings"].split("|")))
+    views = vocabulary(dataset.views, (row["view"] for row in rows))
+    duplicates = find_duplicates(rows, whole.hashes)
     return {
         "dataset": dataset.title,
-        "origin": dataset.origin,
+        "origin": source["origin"],
         "patients_are_real": source["patients_are_real"],
         "inventory_sha256": source["inventory_sha256"],
         "size": images.size,
-        "channels": 1,
-        "findings": list(dataset.findings),
+        "channels": _channel_names(images.channels),
+        "findings": findings,
         "no_finding": dataset.no_finding,
-        "views": list(dataset.views),
+        "views": views,
         "images": len(rows),
+        "masks": whole.masks,
         "patients": _patients(rows),
-        "splits": {split: _counts([row for row in rows if row["split"] == split], dataset) for split in SPLITS},
-        "split": {"by": "patient", **images.model_dump(include={*SPLITS, "split_seed"})},
+        "splits": {split: _counts([row for row in rows if row["split"] == split], findings, views) for split in SPLITS},
+        "split": {
+            "by": dataset.split_by,
+            "official": images.split == "official" and any(item.label.split for item in listing.items),
+            **images.model_dump(include={*SPLITS, "split_seed"}),
+        },
         "fit": images.fit,
+        "pixel_mm": _spacings(rows),
         "resized": RESIZED,
+        "slices": settings.slices.model_dump(mode="json"),
+        "patches": settings.patches.model_dump(mode="json"),
         "intensity": {
             "with_window_or_bit_depth": "its full range is 0 to 255",
             "without": f"percentiles {PERCENTILES[0]} to {PERCENTILES[1]} are 0 to 255",
+            "volumes": "the same percentiles of the volume's foreground, a contrast at a time",
+            "dicom_series_without": "the same percentiles of the whole series; of CT, -1000 to 1000 HU",
+            "window": images.window,
         },
-        "upscaled": upscaled,
-        "table": listing.table,
-        "labels": "from the table" if listing.table else "none: there is no table, so findings and views are unknown",
+        "upscaled": whole.upscaled,
+        "tables": list(listing.tables),
+        "labels": "from the tables and files" if any(row["findings"] for row in rows) else "none are known",
         "rows_without_file": listing.rows_without_file,
+        "flags": listing.flags,
+        "notes": list(listing.notes),
         "duplicates": duplicates,
         "duplicates_across_splits": sum(len(group["splits"]) > 1 for group in duplicates),
         "quarantined_count": len(quarantined),
         "quarantined": list(quarantined),
     }
+
+
+def vocabulary(declared: Sequence[str], found: Any) -> list[str]:
+    """The labels that an image can have: those declared, else those found, sorted."""
+    return list(declared) or sorted({name for name in found if name})
 
 
 def find_duplicates(rows: Sequence[Row], pixel_hashes: Sequence[str]) -> list[dict[str, Any]]:
@@ -63,7 +81,7 @@ def find_duplicates(rows: Sequence[Row], pixel_hashes: Sequence[str]) -> list[di
         groups.setdefault(digest, []).append(row)
     return [
         {
-            "sources": [row["source"] for row in group],
+            "ids": [row["id"] for row in group],
             "identical": "files" if len({row["sha256"] for row in group}) == 1 else "pixels",
             "patients": _patients(group),
             "splits": sorted({row["split"] for row in group}),
@@ -73,12 +91,26 @@ def find_duplicates(rows: Sequence[Row], pixel_hashes: Sequence[str]) -> list[di
     ]
 
 
-def _counts(rows: Sequence[Row], dataset: Dataset) -> dict[str, Any]:
+def _channel_names(channels: str | tuple[str, ...]) -> list[str]:
+    if isinstance(channels, tuple):
+        return list(channels)
+    return ["red", "green", "blue"] if channels == "rgb" else ["gray"]
+
+
+def _spacings(rows: Sequence[Row]) -> dict[str, float | int] | None:
+    """The least, middle and largest millimetres a pixel, None where no file says."""
+    known = sorted(float(row["spacing"]) for row in rows if row["spacing"])
+    if not known:
+        return None
+    return {"least": known[0], "median": known[len(known) // 2], "most": known[-1], "unknown": len(rows) - len(known)}
+
+
+def _counts(rows: Sequence[Row], findings: Sequence[str], views: Sequence[str]) -> dict[str, Any]:
     return {
         "images": len(rows),
         "patients": _patients(rows),
-        "findings": _tally(rows, lambda row: row["findings"].split("|"), dataset.findings),
-        "views": _tally(rows, lambda row: [row["view"]], dataset.views),
+        "findings": _tally(rows, lambda row: row["findings"].split("|"), findings),
+        "views": _tally(rows, lambda row: [row["view"]], views),
     }
 
 

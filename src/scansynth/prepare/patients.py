@@ -3,29 +3,49 @@
 import hashlib
 import hmac
 import re
+from pathlib import Path
+
+from scansynth.acquire import key as acquire_key
+from scansynth.config import Dataset
 
 OLDEST = 120
+TOP = 90  # years; with private data those who are older are few enough to be found by it (HIPAA Safe Harbor)
 UNITS_A_YEAR = {"": 1, "Y": 1, "M": 12, "W": 52, "D": 365}
 
 
-def pseudonym(patient: str, dataset: str) -> str:
+def pseudonym_key(dataset: Dataset, folder: Path) -> bytes:
+    """The key of the pseudonyms of a data set whose ``source.json`` lies in ``folder``.
+
+    Of a private set a secret, which acquisition made once: whoever has it can tell which pseudonym a known patient has.
+    Of a public one it is made of the title, as its identifiers are public too.
+
+    Raises:
+        ScansynthError: if the secret is not there.
+    """
+    if dataset.private:
+        return acquire_key.read(folder)
+    return hashlib.sha256(f"scansynth patients of {dataset.title}".encode()).digest()
+
+
+def pseudonym(patient: str, key: bytes) -> str:
     """``p_`` and twelve hexadecimal digits, the same for all images of a patient; leading zeros do not matter.
 
-    A keyed hash (HMAC-SHA-256). The key is made of the data set's title, so whoever knows the set's identifiers can
-    repeat it: enough for a public set, whose identifiers are public. A hospital's set needs a key that is kept secret.
+    A keyed hash (HMAC-SHA-256).
     """
-    key = hashlib.sha256(f"scansynth patients of {dataset}".encode()).digest()
     plain = patient.strip().lstrip("0") or "0"
     return f"p_{hmac.new(key, plain.encode(), hashlib.sha256).hexdigest()[:12]}"
 
 
-def years(age: str) -> str:
-    """Age in whole years, as digits; from ``58``, or as DICOM writes it: ``058Y``, ``011M``. Empty if not plausible."""
+def years(age: str, top: int = OLDEST) -> str:
+    """Age in whole years, as digits; from ``58``, or as DICOM writes it: ``058Y``, ``011M``. Empty if not plausible.
+
+    An age above ``top`` is given as ``top``.
+    """
     match = re.fullmatch(r"(\d{1,4})([YMWD]?)", age.strip().upper())
     if not match:
         return ""
     value = int(match[1]) // UNITS_A_YEAR[match[2]]
-    return str(value) if value <= OLDEST else ""
+    return str(min(value, top)) if value <= OLDEST else ""
 
 
 def sex(value: str) -> str:

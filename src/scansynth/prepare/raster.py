@@ -1,43 +1,48 @@
-"""One PNG or JPEG file to one grayscale image."""
+"""PNG, JPEG and TIFF files."""
 
 import io
 import warnings
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image as Pillow
+from PIL import UnidentifiedImageError
 
-from scansynth.prepare.gray import Gray, RejectedError
+from scansynth.config import Settings
+from scansynth.prepare.decoded import Decoded, Image, RejectedError
+from scansynth.prepare.items import Item
+from scansynth.prepare.normalize import normalize
+from scansynth.prepare.readers import read_file
 
-# Channels of a gray picture that went through JPEG in colour may differ by rounding.
-ROUNDING = 2
+FORMATS = ("PNG", "JPEG", "TIFF")
 
 
-def decode(content: bytes) -> Gray:
-    """Decode a PNG or JPEG file of 8 or 16 bits, gray, or in colour modes though gray (some NIH files are RGBA).
+def read(root: Path, item: Item, settings: Settings) -> Iterator[Image]:
+    """The item's only image."""
+    yield normalize(decode(read_file(root, item.files[0])), settings.images)
 
-    Transparency is ignored. The span is the full range of the bit depth.
+
+def decode(content: bytes) -> Decoded:
+    """Decode a file of 8 or 16 bits, gray or in colour; one channel or three.
+
+    Transparency is ignored (some NIH files are RGBA). The span is the full range of the bit depth.
 
     Raises:
-        RejectedError: if it is neither PNG nor JPEG, damaged, or really in colour.
+        RejectedError: if it is of none of the formats, or damaged.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(content), formats=("PNG", "JPEG"))
+            image = Pillow.open(io.BytesIO(content), formats=FORMATS)
             image.load()
             if image.mode.startswith("I"):
-                return Gray(np.asarray(image, dtype=np.float32), (0.0, 65535.0))
+                return Decoded(np.asarray(image)[None], (0.0, 65535.0))
             # Pillow drops transparency here, and reads palettes.
             pixels = np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
     except UnidentifiedImageError:
-        raise RejectedError("not a PNG or JPEG file") from None
+        raise RejectedError(f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file") from None
     except Exception as error:  # Pillow's plugins fail with errors of every kind
         raise RejectedError("damaged: its pixels are cut short or cannot be decoded") from error
-    return Gray((pixels if pixels.ndim == 2 else _one_channel(pixels)).astype(np.float32), (0.0, 255.0))
-
-
-def _one_channel(colour: np.ndarray) -> np.ndarray:
-    """One channel of three that are the same; uint8, shape (height, width, 3)."""
-    if np.ptp(colour, axis=-1).max() > ROUNDING:
-        raise RejectedError("in colour: only grayscale is read")
-    return colour[..., 1]
+    channels = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
+    return Decoded(channels, (0.0, 255.0))
