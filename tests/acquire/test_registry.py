@@ -169,3 +169,26 @@ def test_every_registration_is_complete(file):
     for part in dataset.downloads:
         assert part.url.startswith("https://") and part.hash.partition(":")[0] in ("md5", "sha256")
         assert len(part.hash.partition(":")[2]) in (32, 64)
+
+
+def test_a_login_page_in_place_of_checksums_is_named(upstream, capsys):
+    upstream.put("C16/checksums.md5", b"<html>please log in</html>")
+    dataset = {"layout": "slides", "catalogue": {"url": upstream.url, "checksums": ["C16/checksums.md5"]}}
+    assert "checksums.md5: not a list of checksums" in fail(capsys, dataset, parts=["C16/images/normal_001.tif"])
+
+
+def test_killed_after_unpacking_goes_on(upstream, monkeypatch):
+    from scansynth.acquire import registry
+
+    whole = registry.unpack
+
+    def killed(*args):
+        whole(*args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(registry, "unpack", killed)
+    with pytest.raises(KeyboardInterrupt):
+        acquire(nih(upstream))
+    monkeypatch.setattr(registry, "unpack", whole)
+    assert len(acquire(nih(upstream))) == 2
+    assert upstream.asked == ["images_001.tar"]

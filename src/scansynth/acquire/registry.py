@@ -43,17 +43,21 @@ def obtain(download: Download, files: Path, folder: Path) -> Path:
     archive = fetch(remote, folder)
     if target.is_dir():
         raise ScansynthError(f"{target}: not made of {archive.name} as registered: move it away, and start again")
+    write_text(note, made_of)  # before: the folder appears whole, so that no kill leaves it without its note
     unpack(archive, target)
-    write_text(note, made_of)
     return target
 
 
 def _catalogue(catalogue: Catalogue, folder: Path) -> list[Download]:
     listed = []
     for path in catalogue.checksums:
-        text = fetch(Remote(catalogue.url + path, path, None, None), folder).read_text(encoding="utf-8")
+        file = fetch(Remote(catalogue.url + path, path, None, None), folder)
+        try:
+            checksums = read_checksums(file.read_text(encoding="utf-8"))
+        except (ScansynthError, UnicodeDecodeError) as error:
+            raise ScansynthError(f"{file}: not a list of checksums ({error}): delete it, and start again") from None
         base = path.rpartition("/")[0]
-        for name, checksum in read_checksums(text).items():
-            file = f"{base}/{name.removeprefix('./')}"
-            listed.append(Download(name=file, url=catalogue.url + file, file=file, hash=checksum))
+        for name, checksum in checksums.items():
+            part = f"{base}/{name.removeprefix('./')}"
+            listed.append(Download(name=part, url=catalogue.url + part, file=part, hash=checksum))
     return listed
