@@ -8,7 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from scansynth.acquire.phantoms import chest, film, projection
+from scansynth.acquire.phantoms import chest, frontal, projection
 
 SEED = 11
 
@@ -43,6 +43,8 @@ def test_same_bytes_for_any_worker_count_and_any_count(made, tmp_path):
     assert one == two
     tables = {name for name in one if name.endswith(".csv")}
     assert len(one) == 8 and len(tables) == 2
+    views = {line.split(",")[6] for line in one["Data_Entry_2017_v2020.csv"].decode().splitlines()[1:]}
+    assert views == {"PA", "AP", "LATERAL"}
     for name, data in one.items():
         assert twelve[name].startswith(data) if name in tables else twelve[name] == data
 
@@ -52,7 +54,7 @@ def test_another_seed_gives_other_images():
     assert not np.array_equal(chest.render(SEED, item)[0], chest.render(SEED + 1, item)[0])
 
 
-@pytest.mark.parametrize("view", ["PA", "AP"])
+@pytest.mark.parametrize("view", ["PA", "AP", "LATERAL"])
 def test_ellipsoid_chord_is_the_closed_form(view):
     beam = rays(view, turn=projection.rotation(0.1, -0.05))
     radius, centre = 40.0, np.array([25.0, -30.0, 20.0])
@@ -99,9 +101,9 @@ def test_heart_is_larger_in_ap_than_in_pa_of_the_same_patient():
     still = replace(case.state, nodules=(), effusion=(0.0, 0.0), pneumothorax=("", 1.0))
     ratios, widths = {}, {}
     for view, distance in (("PA", 1800.0), ("AP", 1050.0)):
-        beam = rays(view, 256, distance)
-        ratios[view] = film.Chest(beam, case.body, still).measure()["cardiothoracic_ratio"]
-        widths[view] = np.ptp(np.nonzero(film.Chest(beam, case.body, still).heart_shadow.any(0))[0])
+        seen = frontal.Chest(rays(view, 256, distance), case.body, still)
+        ratios[view] = seen.cardiothoracic_ratio()
+        widths[view] = np.ptp(np.nonzero(seen.heart_shadow.any(0))[0])
     assert ratios["AP"] > ratios["PA"] + 0.01
     assert widths["AP"] > 1.05 * widths["PA"]
 
@@ -111,8 +113,8 @@ def test_cardiothoracic_ratio_follows_the_label():
     for item in chest.plan(SEED, 150):
         case = chest.draw_case(SEED, item)[0]
         if case.view == "PA":
-            known = film.Chest(case.rays, case.body, case.state).measure()
-            ratios["Cardiomegaly" in case.labels].append(known["cardiothoracic_ratio"])
+            ratio = frontal.Chest(case.rays, case.body, case.state).cardiothoracic_ratio()
+            ratios["Cardiomegaly" in case.labels].append(ratio)
     assert len(ratios[True]) > 3
     assert min(ratios[True]) > 0.55
     assert min(ratios[False]) > 0.38 and max(ratios[False]) < 0.50
@@ -133,7 +135,9 @@ def test_findings_are_as_frequent_as_meant_and_match_the_state():
     share = {name: n / len(items) for name, n in labels.items()}
     assert 0.40 < share.pop("No Finding") < 0.50
     assert all(0.10 < s < 0.20 for s in share.values()) and len(share) == 4
-    assert 0.55 < views["PA"] / len(items) < 0.65
+    assert set(views) == {"PA", "AP", "LATERAL"}
+    assert abs(views["LATERAL"] / len(items) - 0.15) < 0.03
+    assert 0.55 < views["PA"] / (views["PA"] + views["AP"]) < 0.65
     assert set(patients.values()) == {1, 2, 3, 4} and 1.7 < np.mean(list(patients.values())) < 2.3
 
 
@@ -186,7 +190,9 @@ def test_label_table_has_the_nih_columns(made):
         ds = pydicom.dcmread(made / "images" / name, stop_before_pixels=True)
         assert name == f"{int(patient):08d}_{int(follow_up):03d}.dcm"
         assert set(labels.split("|")) <= {"No Finding", "Cardiomegaly", "Effusion", "Nodule", "Pneumothorax"}
-        assert (int(age), sex, view) == (int(ds.PatientAge[:3]), ds.PatientSex, ds.ViewPosition)
+        assert (int(age), sex) == (int(ds.PatientAge[:3]), ds.PatientSex)
+        tags = {"PA": ("PA", ["L", "F"]), "AP": ("AP", ["L", "F"]), "LATERAL": ("LL", ["P", "F"])}
+        assert (ds.ViewPosition, ds.PatientOrientation) == tags[view]
         assert size[:2] == ["256", "256"] and float(size[2]) == pytest.approx(float(ds.PixelSpacing[0]))
 
 

@@ -27,7 +27,7 @@ from scansynth.config import Dataset, Images, Patches, Settings, Slices
 from scansynth.files import sha256
 from scansynth.prepare.items import File, Item, Label, Listing, write_listing
 from scansynth.prepare.listing import read_listing
-from scansynth.prepare.readers import read_item
+from scansynth.prepare.read import read_item
 
 DISTINCT = 100  # files; more images are links to them
 SIDE = 1024  # as NIH's

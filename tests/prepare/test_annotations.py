@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scansynth.prepare.annotations import read_asap
 from scansynth.prepare.decoded import RejectedError
+from scansynth.prepare.readers.annotations import read_asap
 
 
 def area(group: str, points, kind: str = "Polygon") -> str:

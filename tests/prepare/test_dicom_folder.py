@@ -13,9 +13,10 @@ from pydicom.uid import generate_uid
 from scansynth.acquire.inventory import Entry
 from scansynth.config import Dataset
 from scansynth.errors import ScansynthError
-from scansynth.prepare import dicom_header, patients
+from scansynth.prepare import patients, privacy
 from scansynth.prepare.items import Listing
 from scansynth.prepare.layouts.dicom_folder import read_listing
+from scansynth.prepare.readers import dicom_header
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 KEY = b"key"
@@ -362,7 +363,7 @@ def test_reasons_quote_nothing(tmp_path, add):
 
 @pytest.mark.parametrize("word", ["ab", "images", "Series", "12345", "0000000", "--- ^^^", "unknown", "anonymous"])
 def test_what_tells_nobody_is_no_identifier(word):
-    assert dicom_header.telling([word]) == frozenset()
+    assert privacy.telling([word]) == frozenset()
 
 
 # Many files, real files

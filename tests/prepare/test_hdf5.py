@@ -10,9 +10,9 @@ import pytest
 
 from scansynth.acquire import inventory
 from scansynth.config import Settings
-from scansynth.prepare import hdf5
 from scansynth.prepare.decoded import Image, RejectedError, Rejection
 from scansynth.prepare.items import File, Item, Label
+from scansynth.prepare.readers import hdf5
 
 COUNT = 40
 DATASET = {"title": "t", "layout": "patches_hdf5", "split_by": "slide", "findings": ["Normal", "Tumour"]}

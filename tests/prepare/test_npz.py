@@ -9,9 +9,9 @@ import pytest
 from scansynth.acquire import inventory
 from scansynth.config import Dataset, Settings
 from scansynth.errors import ScansynthError
-from scansynth.prepare import npz
 from scansynth.prepare.decoded import RejectedError
 from scansynth.prepare.items import File, Item, Label
+from scansynth.prepare.readers import npz
 
 DATASET = {"title": "t", "layout": "medmnist", "split_by": "image", "findings": ["none", "a", "b", "c"]}
 DATASET |= {"no_finding": "none", "licence": "none", "citation": "none", "address": "none"}

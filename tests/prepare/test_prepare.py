@@ -9,7 +9,7 @@ from PIL import Image
 
 from scansynth.config import Images, load_dataset
 from scansynth.files import sha256
-from scansynth.prepare import readers, shard
+from scansynth.prepare import read, shard
 from scansynth.prepare.decoded import Decoded
 from scansynth.prepare.normalize import normalize
 from scansynth.store import COLUMNS
@@ -74,7 +74,7 @@ def test_neighbouring_folders_are_left_out(folder):
 
 
 def test_same_bytes_for_any_number_of_workers_and_shards(folder, monkeypatch):
-    monkeypatch.setattr(readers, "CHUNK", 2)
+    monkeypatch.setattr(read, "CHUNK", 2)
     good(folder, 6)
     folder.add_file("00000099_000.dcm", lambda path: path.write_text("no"))
     outputs = []
@@ -315,7 +315,7 @@ def test_duplicates_are_listed_and_flagged(folder):
 
 def test_dead_worker_is_a_message(folder, capsys, monkeypatch):
     with pytest.raises(BrokenProcessPool):
-        list(readers._in_order(os._exit, iter([3]), workers=2))
+        list(read._in_order(os._exit, iter([3]), workers=2))
     good(folder, 1)
 
     def die(*_):

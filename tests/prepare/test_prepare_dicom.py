@@ -24,11 +24,11 @@ from pydicom.uid import (
 )
 
 from scansynth.config import Settings
-from scansynth.prepare import dicom, dicom_display, dicom_pixels
 from scansynth.prepare.decoded import Decoded, Image, RejectedError, Rejection
-from scansynth.prepare.dicom_file import parse
 from scansynth.prepare.items import File, Item, Label
 from scansynth.prepare.normalize import limits
+from scansynth.prepare.readers import dicom, dicom_display, dicom_pixels
+from scansynth.prepare.readers.dicom_file import parse
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 STORED = np.array([[0, 10], [20, 30]], dtype=np.uint16)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scansynth.prepare import raster
 from scansynth.prepare.decoded import RejectedError
 from scansynth.prepare.normalize import channels
+from scansynth.prepare.readers import raster
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30), dtype=np.uint8)
 

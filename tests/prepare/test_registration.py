@@ -5,7 +5,7 @@ from nibabel.affines import apply_affine
 from nibabel.eulerangles import euler2mat
 
 from scansynth.prepare.decoded import RejectedError
-from scansynth.prepare.registration import find, rigid, to_itk
+from scansynth.prepare.readers.registration import find, rigid, to_itk
 
 FIXED = np.diag([3.0, 3.0, 3.0, 1.0])
 FIXED[:3, 3] = -75
@@ -19,9 +19,8 @@ def tissue(points: np.ndarray) -> np.ndarray:
     radius = np.sqrt((x / 55) ** 2 + (y / 65) ** 2 + (z / 50) ** 2)
     values = 0.4 / (1 + np.exp(20 * (radius - 1))) + 0.3 * np.exp(-(((radius - 0.95) / 0.05) ** 2))
     random = np.random.default_rng(0)
-    for centre, size, height in zip(
-        random.normal(0, 22, (30, 3)), random.uniform(6, 15, 30), random.normal(0, 0.2, 30)
-    ):
+    for centre in random.normal(0, 22, (30, 3)):
+        size, height = random.uniform(6, 15), random.normal(0, 0.2)
         values = values + height * np.exp(-(((points - centre) ** 2).sum(-1) / size**2))
     return values
 

@@ -7,9 +7,9 @@ import tifffile
 
 from scansynth.acquire import inventory
 from scansynth.config import Settings
-from scansynth.prepare import slide
 from scansynth.prepare.decoded import Image, RejectedError, Rejection
 from scansynth.prepare.items import File, Item, Label
+from scansynth.prepare.readers import slide
 
 DATASET = {"title": "t", "layout": "slides", "split_by": "slide", "findings": ["Normal", "Tumour"]}
 DATASET |= {"no_finding": "Normal", "licence": "none", "citation": "none", "address": "none"}

@@ -118,7 +118,7 @@ def test_what_is_refused(tmp_path):
         listing(tmp_path / "outlines", Dataset(**DATASET), "a.svs", "a.xml")
     with pytest.raises(ScansynthError, match=r"labels\.csv"):
         listing(tmp_path / "unknown", Dataset(**DATASET | {"split_by": "patient"}), "a.svs")
-    with pytest.raises(ScansynthError, match=r"a\.svs and a\.tif: two slides a"):
+    with pytest.raises(ScansynthError, match=r"a\.svs and a\.tif would both be called a"):
         listing(tmp_path / "twice", Dataset(**DATASET), "a.svs", "a.tif")
     with pytest.raises(ScansynthError, match="none of its 1 rows has a file"):
         listing(tmp_path / "labels", Dataset(**DATASET), "a.svs", labels="file\nb.svs\n")

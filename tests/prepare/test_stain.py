@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from scansynth.config import Patches
-from scansynth.prepare import stain
 from scansynth.prepare.decoded import Image
+from scansynth.prepare.readers import stain
 
 
 def paint(stains, seed: int = 0, strength: float = 1.0, size: int = 64) -> np.ndarray:

@@ -11,8 +11,8 @@ class Decoded:
 
     ``values`` are real numbers of any type, shape (channels, height, width). ``span`` holds the values that are shown
     black and white where they are known (the file's window, its bit depth, the volume's percentiles), and is None where
-    they have to be estimated from the image. ``spacing`` is the millimetres between rows and between columns, None where unknown.
-    ``mask`` is uint8 of shape (height, width), 0 outside, None where there is none.
+    they have to be estimated from the image. ``spacing`` is the millimetres between rows and columns, ``mask`` is
+    uint8 of shape (height, width), 0 outside; both are None where unknown.
     """
 
     values: np.ndarray

@@ -12,6 +12,7 @@ from typing import Any
 
 from scansynth.acquire.inventory import Entry
 from scansynth.config import Dataset
+from scansynth.errors import ScansynthError
 from scansynth.files import read_json, write_text
 
 
@@ -94,6 +95,33 @@ def read_listing(path: Path) -> Listing:
 def shard(items: Sequence[Item], number: int, count: int) -> Sequence[Item]:
     """Part ``number`` (from 1) of ``count`` of the items: a run of them, so that all shards in a row are all items."""
     return items[len(items) * (number - 1) // count : len(items) * number // count]
+
+
+@dataclass
+class Names:
+    """The names of a listing's items, each given once."""
+
+    root: Path
+    dataset: Dataset
+    paths: dict[str, str] = field(default_factory=dict)  # of the file that each name was given for
+
+    def give(self, file: Entry, called: str) -> str:
+        """A name for the item of ``file``: ``called`` (a path), or where that may tell whose it is the file's hash.
+
+        Raises:
+            ScansynthError: if another item is called so.
+        """
+        if self.dataset.private:
+            name = file.sha256[:12]
+            same = sum(other.startswith(name) for other in self.paths)
+            name = f"{name}_{same + 1}" if same else name  # the same file again
+        else:
+            name = called.replace("/", "_")
+        if name in self.paths:
+            twins = f"{self.paths[name]} and {file.path}"
+            raise ScansynthError(f"{self.root}: {twins} would both be called {name}: keep or rename one")
+        self.paths[name] = file.path
+        return name
 
 
 def source_name(path: str, sha256: str, dataset: Dataset) -> str:

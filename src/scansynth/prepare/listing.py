@@ -5,6 +5,7 @@ the paths of the user's folder beside the pseudonyms, so it stays with the raw d
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from scansynth import stage
@@ -12,6 +13,7 @@ from scansynth.acquire import inventory
 from scansynth.config import Dataset
 from scansynth.errors import ScansynthError
 from scansynth.files import read_json, sha256
+from scansynth.prepare import privacy, tables
 from scansynth.prepare.items import Listing, write_listing
 from scansynth.prepare.patients import pseudonym_key
 
@@ -32,12 +34,14 @@ def work(job: stage.Job) -> None:
         raise ScansynthError(f"{listed}: not the inventory that {source} speaks of: acquire the data set again")
     dataset = job.settings.dataset
     key = pseudonym_key(dataset, source.parent)
-    listing = read_listing(source.parent / "files", inventory.read(listed), dataset, key)
+    root, entries = source.parent / "files", inventory.read(listed)
+    listing = read_listing(root, entries, dataset, key)
+    if dataset.private:
+        words = privacy.telling(tables.patients_of(root, entries))
+        listing = replace(listing, identifiers=listing.identifiers | words)
     names = {item.name for item in listing.items}
     if len(names) < len(listing.items):
-        raise ScansynthError(
-            f"{source.parent / 'files'}: two items would have one name; this is an error of the layout"
-        )
+        raise ScansynthError(f"{root}: two items would have one name; this is an error of the layout")
     write_listing(job.outputs["listing"], listing)
     job.facts |= {"items": len(listing.items), "rejected": len(listing.rejected)}
 

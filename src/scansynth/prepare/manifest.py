@@ -52,7 +52,7 @@ def build(
         "intensity": {
             "with_window_or_bit_depth": "its full range is 0 to 255",
             "without": f"percentiles {PERCENTILES[0]} to {PERCENTILES[1]} are 0 to 255",
-            "volumes": "the same percentiles of the volume's foreground, a contrast at a time",
+            "volumes": "0 is the volume's lower percentile, 255 its foreground's upper one, a contrast at a time",
             "dicom_series_without": "the same percentiles of the whole series; of CT, -1000 to 1000 HU",
             "window": images.window,
         },

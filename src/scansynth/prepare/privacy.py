@@ -3,12 +3,39 @@
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import PurePosixPath
 from typing import Any
 
+from scansynth.config import Dataset
 from scansynth.errors import ScansynthError
 
+SHORTEST, SHORTEST_NUMBER = 4, 6  # letters and digits; shorter ones are in any text by chance
+# Words that identify nobody, though a header or a path may hold nothing else.
+GENERIC = re.compile(
+    r"0+|abdomen|anon|anonymi[sz]ed|anonymous|axial|brain|chest|coronal|data|dicom|export|female|files?|frames?|head|images?|"
+    r"lateral|left|male|none|normal|null|patients?|pelvis|right|sagittal|scans?|series|slices?|study|studies|subjects?|"
+    r"test|thorax|train|unknown|views?|volumes?|x-?ray",
+    re.IGNORECASE,
+)
 WORD = re.compile(r"[^\W_]+")
+
+
+def telling(words: Iterable[str]) -> frozenset[str]:
+    """Those of the words that may identify somebody if they are found elsewhere."""
+    return frozenset(word.strip() for word in words if _telling(word.strip()))
+
+
+def words_of(paths: Iterable[PurePosixPath], dataset: Dataset) -> frozenset[str]:
+    """The telling names among the folders and files of a private data set; of another one none."""
+    parts = {part for path in paths for part in path.parts} if dataset.private else set()
+    return telling(parts - {*dataset.findings, *dataset.views})
+
+
+def _telling(word: str) -> bool:
+    letters = re.sub(r"[\W_]", "", word)
+    long = len(letters) >= (SHORTEST_NUMBER if letters.isdecimal() else SHORTEST)
+    return long and not GENERIC.fullmatch(word)
 
 
 def check(identifiers: frozenset[str], table: str, manifest: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from scansynth.files import read_json, write_json
 from scansynth.prepare.array import growing
 from scansynth.prepare.decoded import Image, Rejection
 from scansynth.prepare.items import Item, read_listing, shard, source_name
-from scansynth.prepare.readers import Result, read_items
+from scansynth.prepare.read import Result, read_items
 
 Row = dict[str, str]
 

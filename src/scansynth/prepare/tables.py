@@ -84,7 +84,7 @@ def read_labels(root: Path, entries: Sequence[Entry], dataset: Dataset, key: byt
         ScansynthError: if the table is not readable, names a file twice, holds what the data set does not declare, or
             has an empty ``patient`` while images are to be split by it.
     """
-    entry = next((entry for entry in entries if entry.path == LABELS), None)
+    entry = _user_table(entries)
     if entry is None:
         return None
     labels: dict[str, Label] = {}
@@ -95,6 +95,16 @@ def read_labels(root: Path, entries: Sequence[Entry], dataset: Dataset, key: byt
             raise ScansynthError(f"{where}: it has two rows: keep one")
         labels[file] = _label(row, file, dataset, key, where)
     return labels
+
+
+def patients_of(root: Path, entries: Sequence[Entry]) -> set[str]:
+    """The patients as the user's ``labels.csv`` names them; empty where there is none."""
+    entry = _user_table(entries)
+    return {row.get("patient", "") for row in read_rows(root, entry, ("file",))} if entry else set()
+
+
+def _user_table(entries: Sequence[Entry]) -> Entry | None:
+    return next((entry for entry in entries if entry.path == LABELS), None)
 
 
 def label_of(path: str, labels: dict[str, Label]) -> Label | None:

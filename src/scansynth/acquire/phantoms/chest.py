@@ -27,8 +27,9 @@ COLUMNS = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
     "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
 )
+LATERAL = 0.15  # share of all images; of the others 60 % are PA and 40 % AP
 ACUTE = ("Effusion", "Nodule", "Pneumothorax")
-_SIZES, _PATIENT, _IMAGE, _UID = range(4)  # keys that keep the random streams apart
+_SIZES, _PATIENT, _IMAGE, _UID, _VIEW = range(5)  # keys that keep the random streams apart
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,9 @@ def draw_case(seed: int, item: Plan) -> tuple[Case, np.random.Generator]:
     acute = draw_acute(rng, enlarged(body))
     labels = (("Cardiomegaly",) if enlarged(body) else ()) + acute
     view = "PA" if rng.random() < 0.6 else "AP"
-    erect = view == "PA"
+    if _stream(seed, _VIEW, item.index).random() < LATERAL:
+        view = "LATERAL"
+    erect = view != "AP"
     both = rng.random() < 0.3
     heights = rng.uniform(65, 150, 2) * (np.array([1, 1]) if both else np.eye(2)[rng.integers(2)])
     side = "RL"[rng.integers(2)]
@@ -125,14 +128,18 @@ def draw_case(seed: int, item: Plan) -> tuple[Case, np.random.Generator]:
         pneumothorax=(side, rng.uniform(0.70, 0.86)) if "Pneumothorax" in acute else ("", 1.0),
     )
     yaw, pixel = rng.normal(0, 0.035 if erect else 0.06), rng.uniform(400, 430) / SIZE
+    thick, middle = body.depth, -4.0
+    if view == "LATERAL":  # its field fits the chest's height and depth
+        pixel *= body.reach / 325
+        thick, middle = body.width, 0.06 * body.reach
     rays = projection.cone_beam(
         view,
         distance=1800.0 if erect else rng.uniform(1000, 1100),
-        gap=body.depth + body.wall + rng.uniform(15, 40),
+        gap=thick + body.wall + rng.uniform(15, 40),
         pixel=pixel,
         size=SIZE,
         turn=projection.rotation(yaw, rng.normal(0, 0.015 if erect else 0.03)),
-        shift=(rng.normal(0, 6), rng.normal(-4, 8)),
+        shift=(rng.normal(0, 6), rng.normal(middle, 8)),
     )
     return Case(item, body, state, rays, view, labels or ("No Finding",), yaw, pixel), rng
 
@@ -147,31 +154,18 @@ def render(seed: int, item: Plan) -> tuple[np.ndarray, Case, film.Film, np.rando
     """The displayed image (256, 256) float32 in 0..1 (bone bright), with its case, truth and generator."""
     case, rng = draw_case(seed, item)
     shot = film.integrate(case.rays, case.body, case.state, rng)
-    mark(shot.integral, rng)
-    noise = rng.uniform(1.5e4, 6e4) if case.view == "PA" else rng.uniform(0.6e4, 3e4)
-    image = film.develop(shot, rng, noise=noise, scatter=rng.uniform(0.1, 0.4))
-    collimate(image, rng)
+    side_on = case.view == "LATERAL"
+    field = film.shutters(shot.integral, rng) if side_on else (0, SIZE)
+    film.mark(shot.integral, rng, "L" if side_on else "LR", field, stroke=3 if side_on else 2)
+    noise = rng.uniform(0.6e4, 3e4) if case.view == "AP" else rng.uniform(1.5e4, 6e4)
+    scatter = rng.uniform(0.1, 0.4)
+    if side_on:  # four times the exposure, and less local contrast for so wide a range
+        image = film.develop(shot, rng, noise=4 * noise, scatter=scatter, dark=15, local=0.8)
+    else:
+        image = film.develop(shot, rng, noise=noise, scatter=scatter)
+    film.collimate(image, rng)
+    image[:, : field[0]] = image[:, field[1] :] = 0
     return image, case, shot, rng
-
-
-def mark(integral: np.ndarray, rng: np.random.Generator) -> None:
-    """Lay a lead letter L or R on some films, in the upper corner of that side."""
-    if rng.random() > 0.6:
-        return
-    letter = "LR"[rng.integers(2)]
-    shape = np.kron(np.array([[int(c) for c in row] for row in film.LETTERS[letter]]), np.ones((2, 2)))
-    row, column = rng.integers(8, 40), rng.integers(6, 24)
-    column = SIZE - column - shape.shape[1] if letter == "L" else column
-    integral[row : row + shape.shape[0], column : column + shape.shape[1]] += 6 * shape.astype(np.float32)
-
-
-def collimate(image: np.ndarray, rng: np.random.Generator) -> None:
-    """Blacken a border outside the collimated field on some films, as shutters do."""
-    if rng.random() > 0.25:
-        return
-    top, bottom, left, right = rng.integers(0, 16, 4) * (rng.random(4) < 0.6)
-    image[:top] = image[SIZE - bottom :] = 0
-    image[:, :left] = image[:, SIZE - right :] = 0
 
 
 def truth_masks(seed: int, index: int) -> dict[str, np.ndarray]:
@@ -227,8 +221,9 @@ def dataset(seed: int, image: np.ndarray, case: Case, rng: np.random.Generator) 
     ds.PatientName = f"Phantom^{item.patient:08d}"
     ds.PatientBirthDate = ""
     ds.PatientSex, ds.PatientAge = "F" if body.female else "M", f"{age(case):03d}Y"
-    ds.BodyPartExamined, ds.ViewPosition = "CHEST", case.view
-    ds.PatientOrientation, ds.ImageLaterality = ["L", "F"], "U"
+    ds.BodyPartExamined, ds.ImageLaterality = "CHEST", "U"
+    side_on = case.view == "LATERAL"  # the left side to the detector, the patient facing the picture's left
+    ds.ViewPosition, ds.PatientOrientation = ("LL", ["P", "F"]) if side_on else (case.view, ["L", "F"])
     ds.ImageComments = "Computed phantom, not a patient"
     ds.DerivationDescription = "Line integrals through a mathematical thorax"
     ds.DistanceSourceToDetector = f"{abs(case.rays.distance):.1f}"
@@ -287,7 +282,8 @@ def truth(case: Case, shot: film.Film) -> dict:
     """What is known of one image, flat, for a table; positions are fractions of the image, blank where absent."""
     known = dict(shot.truth)
     nodules = known.pop("nodules")
-    row = {"image": f"{case.plan.name}.dcm", "view": case.view, **{k: round(v, 4) for k, v in known.items()}}
+    row = {"image": f"{case.plan.name}.dcm", "view": case.view}
+    row |= {k: "" if v is None else round(v, 4) for k, v in known.items()}
     for k in range(2):
         spot = nodules[k] if k < len(nodules) else ("",) * 4
         for name, value in zip(("x", "y", "radius", "radius_mm"), spot, strict=True):

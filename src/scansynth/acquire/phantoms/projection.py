@@ -2,9 +2,11 @@
 
 Lengths are millimetres. Two frames are used, both with x to the patient's left, y cranial and z anterior: the room, in
 which the detector is the plane of constant z, and the patient, which is turned and shifted in the room. Images are
-shown as the reader sees them: the patient's left on the right-hand side, for PA and AP alike.
+shown as the reader sees them: the patient's left on the right-hand side, for PA and AP alike, and the patient's back on
+the right-hand side in a lateral.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -50,19 +52,24 @@ class Rays:
         """Distance in mm from the source to each pixel; (N, N) float32."""
         return np.sqrt(self.u**2 + (self.v**2 + self.distance**2))
 
+    @cached_property
+    def along(self) -> int:
+        """The patient's axis that the rays run along: 2 (z) through front and back, 0 (x) through the sides."""
+        return int(np.abs(self.axes[2]).argmax())
+
     @property
     def middle(self) -> float:
         """The ray parameter of the plane through the patient's origin."""
-        return float(abs(self.source[2] / self.distance))
+        return float(abs(self.source[self.along] / self.distance))
 
-    def depth(self, z: np.ndarray | float) -> np.ndarray:
-        """The ray parameter ``t`` at which every ray crosses the patient's coronal plane(s) ``z``."""
-        return (z - float(self.source[2])) / self.direction[2]
+    def depth(self, place: np.ndarray | float) -> np.ndarray:
+        """The ray parameter ``t`` at which every ray crosses the patient's plane(s) z (or x, side on) = ``place``."""
+        return (place - float(self.source[self.along])) / self.direction[self.along]
 
-    def at(self, z: float) -> tuple[np.ndarray, np.ndarray]:
-        """Patient x and y at which every ray crosses the coronal plane ``z``; two (N, N) arrays."""
-        t = self.depth(z)
-        return tuple(float(self.source[k]) + t * self.direction[k] for k in (0, 1))
+    def at(self, place: float) -> tuple[np.ndarray, np.ndarray]:
+        """Patient x (or z, side on) and y at which every ray crosses the plane ``place``; two (N, N) arrays."""
+        t = self.depth(place)
+        return tuple(float(self.source[k]) + t * self.direction[k] for k in (2 - self.along, 1))
 
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Column and row (fractional pixels) of points (n, 3) given in the patient's frame, and their ``t``."""
@@ -86,14 +93,15 @@ def cone_beam(
 ) -> Rays:
     """The rays of one exposure.
 
-    ``view`` is ``"PA"`` (source behind, front of the chest to the detector) or ``"AP"`` (the reverse); ``distance`` is
-    source to detector, ``gap`` the patient's origin to the detector, ``pixel`` the pixel pitch, all in mm. ``turn`` is
-    the patient's rotation, ``shift`` moves the patient (x, y) in the room and ``aim`` is the height of the source.
-    Raises ValueError for another view.
+    ``view`` is ``"PA"`` (source behind, front of the chest to the detector), ``"AP"`` (the reverse) or ``"LATERAL"``
+    (left side to the detector); ``distance`` is source to detector, ``gap`` the patient's origin to the detector,
+    ``pixel`` the pixel pitch, all in mm. ``turn`` is the patient's rotation from the view's own position, ``shift``
+    moves the patient (x, y) in the room and ``aim`` is the height of the source. Raises ValueError for another view.
     """
-    if view not in ("PA", "AP"):
-        raise ValueError(f"view must be 'PA' or 'AP', not {view!r}")
-    sign = 1.0 if view == "PA" else -1.0
+    if view not in ("PA", "AP", "LATERAL"):
+        raise ValueError(f"view must be 'PA', 'AP' or 'LATERAL', not {view!r}")
+    sign = -1.0 if view == "AP" else 1.0
+    turn = turn @ rotation(-np.pi / 2, 0.0) if view == "LATERAL" else turn
     source = np.array([0.0, aim, -sign * (distance - gap)])
     ramp = ((np.arange(size) - (size - 1) / 2) * pixel).astype(np.float32)
     return Rays(
@@ -184,16 +192,16 @@ class Tubes:
     tube gets its true profile, and mass is conserved. Discs are applied as their transform, 2 J1(k) / k.
     """
 
-    def __init__(self, rays: Rays):
-        """Start with nothing in front of the detector."""
-        self.rays = rays
+    def __init__(self, rays: Rays, bend: Callable[[np.ndarray], np.ndarray] | None = None):
+        """Start with nothing in front of the detector; ``bend`` moves points (n, 3) before they are projected."""
+        self.rays, self.bend = rays, bend
         self.side = rays.size + 2 * MARGIN
         self.spectrum = np.zeros((self.side, self.side // 2 + 1), np.complex64)
         self.frequency = _radial_frequency(self.side)
 
     def splat(self, points: np.ndarray, mass: np.ndarray) -> np.ndarray:
         """Share ``mass`` (attenuation x mm^3) at points (n, 3) among pixels, as line integrals; (side, side)."""
-        column, row, t = self.rays.project(points)
+        column, row, t = self.rays.project(self.bend(points) if self.bend else points)
         column, row = column + MARGIN, row + MARGIN
         left, top = np.floor(column).astype(int), np.floor(row).astype(int)
         inside = (left >= 0) & (left < self.side - 1) & (top >= 0) & (top < self.side - 1)

@@ -4,7 +4,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from scansynth.acquire.phantoms.projection import Rays, Tubes
+from scansynth.acquire.phantoms.projection import Tubes
 from scansynth.acquire.phantoms.thorax import BONE, LUNG, MARROW, SOFT, Body, State, span
 
 
@@ -24,10 +24,28 @@ def ribs(body: Body) -> np.ndarray:
     return np.concatenate([left, left * [-1, 1, 1]])
 
 
-def bones(body: Body, tubes: Tubes) -> None:
-    """Add ribs, clavicles, scapulae, humeri and the arches of the spine as hollow tubes."""
+def bones(body: Body, tubes: Tubes, *, raised: bool = False) -> None:
+    """Add ribs, clavicles, scapulae, the arches of the spine and, unless the arms are ``raised``, the humeri."""
+    clavicles, blades = raised_girdle(body) if raised else girdle(body)
+    # Bones of like section share a kernel, with their mass relative to the first kind's.
+    groups = [
+        (((ribs(body)[:, : 116 if raised else None], 1.0), (clavicles, 1.3)), (5.4, 3.7), 1.8),
+        (((blades, 1.0), (arches(body), 0.5)), (4.1, 3.0), 1.2),
+    ]
+    if not raised:
+        shafts, heads = humeri(body)
+        groups += [(((shafts, 1.0),), (11.0, 11.0), 3.5), (((heads, 1.0),), (20.0, 18.0), 1.2)]
+    dense = body.bone * (BONE - SOFT), MARROW - SOFT
+    for kinds, radii, cortex in groups:
+        points = np.concatenate([np.reshape(lines, (-1, 3)) for lines, _ in kinds])
+        length = np.concatenate([share * steps(np.array(lines)).ravel() for lines, share in kinds])
+        tubes.add_bone(points, length, radii, cortex, dense)
+
+
+def girdle(body: Body) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Clavicles and the edges of the scapulae, with the arms at the sides."""
     top, joint = body.apex, body.width + body.wall
-    clavicles, blades, shafts, heads, arches = [], [], [], [], []
+    clavicles, blades = [], []
     for s in (-1, 1):
         clavicles.append(
             curve(
@@ -39,6 +57,26 @@ def bones(body: Body, tubes: Tubes) -> None:
             curve((s * (joint - 24), top - 38, -45), (s * 128, top - 95, -75), (s * 104, top - 150, -90)),
             curve((s * 88, top - 44, -84), (s * 125, top - 26, -66), (s * (joint + 2), top - 6, -30)),
         ]
+    return clavicles, blades
+
+
+def raised_girdle(body: Body) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The same with the arms overhead: clavicles rise, scapulae swing outwards."""
+    top, joint = body.apex, body.width + body.wall
+    clavicles, blades = [], []
+    for s in (-1, 1):
+        clavicles.append(curve((s * 13, top - 34, 54), (s * 60, top - 6, 40), (s * (joint - 30), top + 34, -10)))
+        tip = (s * (joint - 8), top - 112, -66)
+        blades.append(curve((s * 96, top + 6, -66), (s * 100, top - 62, -84), tip))
+        blades.append(curve((s * (joint - 24), top + 8, -30), (s * (joint - 10), top - 58, -58), tip))
+    return clavicles, blades
+
+
+def humeri(body: Body) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Shafts and heads of the humeri, with the arms at the sides."""
+    top, joint = body.apex, body.width + body.wall
+    shafts, heads = [], []
+    for s in (-1, 1):
         shafts.append(
             curve(
                 (s * (joint + 12), top - 44, -14),
@@ -47,23 +85,25 @@ def bones(body: Body, tubes: Tubes) -> None:
             )
         )
         heads.append(curve((s * (joint - 2), top - 32, -14), (s * (joint + 12), top - 44, -14)))
+    return shafts, heads
+
+
+def arches(body: Body) -> list[np.ndarray]:
+    """Spinous processes, laminae and transverse processes from the neck to the loins."""
+    made = []
     for k in range(-4, 16):
-        y = top + 14 - body.reach / 12.6 * (k - 1)
-        arches.append(curve((0, y - 8, -104), (0, y - 26, -108), n=15))
+        y = body.apex + 14 - body.reach / 12.6 * (k - 1)
+        made.append(curve((0, y - 8, -104), (0, y - 26, -108), n=15))
         for s in (-1, 1):
-            arches.append(curve((s * 10, y + 3, -84), (s * 16, y + 1, -88), n=15))
-            arches.append(curve((s * 14, y, -90), (s * 32, y + 4, -100), n=15))
-    dense = body.bone * (BONE - SOFT), MARROW - SOFT
-    # Bones of like section share a kernel, with their mass relative to the first kind's.
-    for kinds, radii, cortex in (
-        (((ribs(body), 1.0), (clavicles, 1.3)), (5.4, 3.7), 1.8),
-        (((blades, 1.0), (arches, 0.5)), (4.1, 3.0), 1.2),
-        (((shafts, 1.0),), (11.0, 11.0), 3.5),
-        (((heads, 1.0),), (20.0, 18.0), 1.2),
-    ):
-        points = np.concatenate([np.reshape(lines, (-1, 3)) for lines, _ in kinds])
-        length = np.concatenate([share * steps(np.array(lines)).ravel() for lines, share in kinds])
-        tubes.add_bone(points, length, radii, cortex, dense)
+            made.append(curve((s * 10, y + 3, -84), (s * 16, y + 1, -88), n=15))
+            made.append(curve((s * 14, y, -90), (s * 32, y + 4, -100), n=15))
+    return made
+
+
+def levels(body: Body, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where heights ``y`` along the spine lie in vertebral bodies and not in discs, and in end plates; 0..1 each."""
+    phase = np.abs(((body.apex + 14 - y) / (body.reach / 12.6)) % 1.0 - 0.5)
+    return np.clip((0.40 - phase) * 7 + 0.5, 0, 1), np.exp(-(((phase - 0.37) / 0.06) ** 2))
 
 
 def steps(lines: np.ndarray) -> np.ndarray:
@@ -81,23 +121,6 @@ def curve(*knots: tuple[float, float, float], n: int = 140) -> np.ndarray:
 @lru_cache
 def _through(count: int, n: int) -> np.ndarray:
     return np.vander(np.linspace(0, 1, n), count) @ np.linalg.inv(np.vander(np.linspace(0, 1, count)))
-
-
-def vertebrae(rays: Rays, body: Body) -> np.ndarray:
-    """Line integral of the vertebral bodies: denser end plates and sides, gaps at the discs."""
-    x, y = rays.at(-62.0)
-    image = np.zeros_like(x)
-    near = np.nonzero((np.abs(x) < 26).any(0))[0]
-    window = slice(near[0], near[-1] + 1)
-    x, y = np.abs(x[:, window]), y[:, window]
-    phase = np.abs(((body.apex + 14 - y) / (body.reach / 12.6)) % 1.0 - 0.5)
-    half = 14.0 + np.clip((body.apex - y) / 300, -0.15, 1.0) * 7
-    across = np.clip((half - x) / 4 + 0.5, 0, 1)
-    level = np.clip((0.40 - phase) * 7 + 0.5, 0, 1)
-    plate = np.exp(-(((phase - 0.37) / 0.06) ** 2))
-    edge = np.exp(-(((half - 2 - x) / 2.5) ** 2))
-    image[:, window] = across * (level * (1 + 0.4 * edge) + 0.5 * plate) * (body.bone * (MARROW - SOFT) * 26)
-    return image
 
 
 def vessels(body: Body, state: State, tubes: Tubes) -> None:

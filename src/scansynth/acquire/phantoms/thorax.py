@@ -1,4 +1,4 @@
-"""A thorax in three dimensions, and its line integrals along the rays of one exposure.
+"""A thorax in three dimensions: its measures, its solids, and the curves that its closed forms share.
 
 Millimetres in the patient's frame: x to the patient's left, y cranial, z anterior, the origin mid-chest. Organs are
 ellipsoids or closed-form depth intervals, bones and vessels are tubes. Each ray's air is the lung's interval less the
@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from scansynth.acquire.phantoms import projection
-from scansynth.acquire.phantoms.projection import Rays
 
 # Linear attenuation per mm near 60 keV effective (NIST XCOM, rounded): soft tissue, fat, inflated lung, bone.
 SOFT, FAT, LUNG, BONE, MARROW = 0.0200, 0.0178, 0.0055, 0.054, 0.0285
@@ -62,39 +61,14 @@ def span(body: Body, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return outer, inner, body.depth * np.sqrt(1 - (1 - t) ** 3)
 
 
-def lung_interval(rays: Rays, body: Body, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where rays through (x, y) mid-chest enter and leave the pleural cavity of their side, ignoring organs."""
-    outer, inner, depth = span(body, y)
-    centre = np.float32(0.40 * body.width)
-    x = np.abs(x)
-    away = np.where(
-        x > centre, (x - centre) / np.maximum(outer - centre, 1e-3), (centre - x) / np.maximum(centre - inner, 1e-3)
-    )
-    flat = np.where(x > centre, 1 - away * away * np.sqrt(away), 1 - (away * away) ** 2)
-    half = depth * np.sqrt(np.maximum(flat, 0)) * (y < body.apex)
-    one, other = rays.depth(-8.0 - half), rays.depth(-8.0 + half)
-    return np.minimum(one, other), np.maximum(one, other)
-
-
-def dome_interval(rays: Rays, body: Body, state: State) -> tuple[np.ndarray, np.ndarray]:
-    """Where each ray runs beneath the diaphragm: a paraboloid front to back, falling ever more steeply sideways."""
-    middle = 18.0
-    x, y = rays.at(middle)
-    top = dome_top(body, state) - np.where(x > 0, np.float32(state.left_lower), np.float32(0))
-    aside = (np.abs(x) - 0.50 * body.width) / (0.53 * body.width)
-    fall = body.domes[0] * np.where(
-        aside > 0, 1 - np.sqrt(np.maximum(1 - aside**2, 0)) + 0.25 * aside**2, 0.35 * aside**2
-    )
-    curve = body.domes[1] / (body.depth + middle) ** 2
-    climb = rays.direction[1] / rays.direction[2]
-    root = np.sqrt(np.maximum(climb**2 + 4 * curve * (top - fall - y), 0))
-    one, other = (rays.depth(middle + (-climb + s * root) / (2 * curve)) for s in (-1, 1))
-    return np.minimum(one, other), np.maximum(one, other)
-
-
 def dome_top(body: Body, state: State) -> float:
     """Height of the right dome."""
     return body.apex - 0.70 * body.reach + state.breath
+
+
+def sulcus(body: Body, state: State) -> float:
+    """Height of the costophrenic angles at the side."""
+    return dome_top(body, state) - body.domes[0]
 
 
 def form(radii: tuple[float, float, float], roll: float = 0.0, pitch: float = 0.0) -> np.ndarray:
@@ -142,30 +116,22 @@ def mediastinum(body: Body) -> tuple[list, list]:
     return tuple([(np.array(c, float), form(r)) for c, r in solids] for solids in (front, back))
 
 
-def trunk(body: Body, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Half the thickness of the body's soft tissue at (x, y)."""
-    x = np.abs(x)
-    top = body.apex - 4
-    # The outline of a body hardly depends on the tilt of the film, so its profile along y is taken once per row.
-    row = y[:, y.shape[1] // 2, None]
-    up = np.clip((row - (top - 130)) / 130, 0, 1)
-    wide = body.width + body.wall + 10 * up + 12 * np.clip((-70 - row) / 100, -0.4, 1) * (not body.female)
-    deep = (body.depth + 0.8 * body.wall) * np.sqrt(1 - 0.55 * up**2) * np.clip((top + 45 - row) / 60, 0, 1)
-    ratio = np.minimum(x / wide, 1)
-    chest = deep * np.sqrt(1 - ratio * ratio * np.sqrt(ratio))
-    joint = body.width + body.wall + 12
-    parts = [
-        capsule(x, y, (30, top + 14), (joint, top - 36), 62, 54),
-        capsule(x, y, (joint, top - 40), (joint + 25 + body.arms, top - 290), 50, 46),
-        capsule(x, y, (16, top + 66), (joint - 45, top - 2), 54, 36),
-        capsule(x, y, (0, top), (0, top + 200), 58, 60),
-    ]
-    total = np.square(chest * chest)
-    for part in parts:
-        total += np.square(1.6 * part)  # limbs and neck are deeper than they are wide
-    total = np.sqrt(np.sqrt(total))
-    lung = span(body, row)[2]
-    return np.where(chest > 0, np.maximum(total, np.minimum(lung + 14, 4 * chest)), total)
+def breasts(body: Body) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The breasts as (centre, form) of ellipsoids, half in the front of the chest."""
+    made = []
+    for side in (-1, 1) if body.breast else ():
+        centre = np.array([side * 0.62 * body.width, -62.0 - 0.3 * body.breast, body.depth + 10])
+        made.append((centre, form((0.52 * body.width, 62.0, body.breast), side * 0.35)))
+    return made
+
+
+def stomach_gas(body: Body, state: State) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The gas under the left dome as (centre, form) of an ellipsoid, if any."""
+    if not state.bubble:
+        return []
+    radii = (1.3 * state.bubble, 0.7 * state.bubble, state.bubble)
+    top = dome_top(body, state) - state.left_lower - 12 - radii[1]
+    return [(np.array([0.45 * body.width, top, 20.0]), form(radii, -0.2))]
 
 
 def capsule(x, y, start, end, first: float, last: float) -> np.ndarray:

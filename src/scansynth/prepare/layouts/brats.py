@@ -41,7 +41,8 @@ def read_listing(root: Path, entries: Sequence[Entry], dataset: Dataset, key: by
             files[role] = File.of(entry, role)
     if not cases:
         raise ScansynthError(f"{root}: no file is named as BraTS 2020, 2021 or 2023 named them, such as {EXAMPLE}")
-    return Listing([_item(case, cases[case], dataset, key) for case in sorted(cases)], rejected)
+    items = [_item(case, cases[case], dataset, key) for case in sorted(cases)]
+    return Listing(items, rejected)
 
 
 def _item(case: tuple[str, str], files: dict[str, File], dataset: Dataset, key: bytes) -> Item:

@@ -10,9 +10,10 @@ import numpy as np
 from scansynth.acquire.inventory import Entry
 from scansynth.config import Dataset
 from scansynth.errors import ScansynthError
-from scansynth.prepare import dicom_header, patients, tables
-from scansynth.prepare.dicom_header import Header, read_headers, telling
+from scansynth.prepare import patients, privacy, tables
 from scansynth.prepare.items import File, Item, Label, Listing
+from scansynth.prepare.readers import dicom_header
+from scansynth.prepare.readers.dicom_header import Header, read_headers
 
 STACKED = ("CT", "MR", "PT")  # modalities whose series are the slices of a volume
 OFTEN_BURNED_IN = ("US", "IVUS", "XA", "RF", "OT", "SC", "ES", "GM")  # modalities that write names into the image
@@ -33,9 +34,9 @@ def read_listing(root: Path, entries: Sequence[Entry], dataset: Dataset, key: by
     """An item a series of slices (CT, MR, PT), ordered by position; of all else an item a file.
 
     Names and order of the files do not matter: items are named by hash, and in the order of their names. What is known
-    of an image is what ``scansynth.prepare.dicom_header.KEPT`` keeps of its header, and what ``labels.csv`` says, which
-    comes first. Of an image without PatientID the patient is who has that name and date of birth; without a name it is
-    the study (where ``split_by`` is image, the file).
+    of an image is what ``dicom_header.KEPT`` keeps of its header, and what ``labels.csv`` says, which comes first. Of
+    an image without PatientID the patient is who has that name and birth date; without a name it is the study (where
+    ``split_by`` is image, the file).
 
     Raises:
         ScansynthError: if there is no image, or if ``labels.csv`` is not as it has to be.
@@ -143,10 +144,9 @@ def _item(stack: Sequence[Picture]) -> Item:
 
 
 def _identifiers(files: Sequence[Entry], read: dict[str, Header], dataset: Dataset) -> frozenset[str]:
-    if not dataset.private:
-        return frozenset()
-    parts = {part for entry in files for part in (*PurePosixPath(entry.path).parts, PurePosixPath(entry.path).stem)}
-    return telling(parts - {*dataset.findings, *dataset.views}).union(*(header.identifiers for header in read.values()))
+    paths = [path for entry in files for path in (PurePosixPath(entry.path), PurePosixPath(entry.path).with_suffix(""))]
+    in_headers = (header.identifiers for header in read.values() if dataset.private)
+    return privacy.words_of(paths, dataset).union(*in_headers)
 
 
 def _flags(headers: Sequence[Header], pictures: Sequence[Picture], doubles: int, dataset: Dataset) -> dict[str, int]:

@@ -2,17 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import count
 from pathlib import Path, PurePosixPath
 
 from scansynth.acquire.inventory import Entry
 from scansynth.config import Dataset
-from scansynth.errors import ScansynthError
-from scansynth.prepare import patients, tables
-from scansynth.prepare.items import File, Item, Label, Listing
+from scansynth.prepare import patients, privacy, tables
+from scansynth.prepare.items import File, Item, Label, Listing, Names
 from scansynth.prepare.split import SPLITS
-
-SHORTEST = 4  # letters of an identifier; shorter parts of paths are words elsewhere by chance
 
 
 def read_listing(root: Path, entries: Sequence[Entry], dataset: Dataset, key: bytes) -> Listing:
@@ -30,42 +26,22 @@ def read_listing(root: Path, entries: Sequence[Entry], dataset: Dataset, key: by
     known = tables.known_labels(root, images, labels)
     if not any(label.findings for label in known.values()):
         known = _by_folder(root, known, dataset)
-    items: dict[str, Item] = {}
+    names, items = Names(root, dataset), []
     rejected: dict[str, str] = {}
     for entry in images:
         if entry.path not in known:
             rejected[entry.path] = f"no row in {tables.LABELS}"
             continue
-        name = item_name(entry, dataset)
-        if name in items and dataset.private:  # a name is a hash there: the same file again
-            name = next(other for n in count(2) if (other := f"{name}_{n}") not in items)
-        if name in items:
-            raise ScansynthError(
-                f"{root}: {items[name].files[0].path} and {entry.path} would both be called {name}: rename one"
-            )
-        items[name] = Item(name, "raster", (File.of(entry),), _label(entry, known[entry.path], root, dataset, key))
+        name = names.give(entry, str(PurePosixPath(entry.path).with_suffix("")))
+        label = _label(entry, known[entry.path], root, dataset, key)
+        items.append(Item(name, "raster", (File.of(entry),), label))
     return Listing(
-        list(items.values()),
+        items,
         rejected=rejected,
         tables=() if labels is None else (tables.LABELS,),
         rows_without_file=tables.rows_without_file(images, labels),
-        identifiers=identifiers(images, dataset),
+        identifiers=privacy.words_of((PurePosixPath(entry.path).with_suffix("") for entry in images), dataset),
     )
-
-
-def item_name(entry: Entry, dataset: Dataset) -> str:
-    """The name of an item of one file: its path, or the start of its hash where that may tell whose it is."""
-    if dataset.private:
-        return entry.sha256[:12]
-    return str(PurePosixPath(entry.path).with_suffix("")).replace("/", "_")
-
-
-def identifiers(entries: Sequence[Entry], dataset: Dataset) -> frozenset[str]:
-    """The names of a private data set's folders and files."""
-    if not dataset.private:
-        return frozenset()
-    parts = {part for entry in entries for part in PurePosixPath(entry.path).with_suffix("").parts}
-    return frozenset(part for part in parts if len(part) >= SHORTEST and part not in dataset.findings)
 
 
 def _by_folder(root: Path, labels: dict[str, Label], dataset: Dataset) -> dict[str, Label]:

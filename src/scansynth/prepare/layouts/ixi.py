@@ -10,7 +10,8 @@ from scansynth.errors import ScansynthError
 from scansynth.prepare import patients, tables
 from scansynth.prepare.items import File, Item, Label, Listing
 
-NAME = re.compile(r"((IXI\d+)-[^-/]+-\d+)-(T1|T2|PD)\.nii(\.gz)?", re.IGNORECASE)  # IXI002-Guys-0828-T1.nii.gz
+NAME = re.compile(r"(IXI\d+-[^-/]+-\d+)-(T1|T2|PD)\.nii(\.gz)?", re.IGNORECASE)
+EXAMPLE = "IXI002-Guys-0828-T1.nii.gz"
 # The columns of subject, sex and age: in upstream's IXI.xls, saved as CSV, and in participants.csv.
 COLUMNS = {"ixi.csv": ("IXI_ID", "SEX_ID (1=m, 2=f)", "AGE"), "participants.csv": ("MRID", "Sex", "Age")}
 SEXES = {"1": "M", "2": "F"}
@@ -35,15 +36,16 @@ def read_listing(root: Path, entries: Sequence[Entry], dataset: Dataset, key: by
     scans: dict[str, dict[str, File]] = {}
     for entry in (entry for entry in entries if entry not in sheets):
         match = NAME.fullmatch(entry.path.rsplit("/", 1)[-1])
-        contrasts = scans.setdefault(match[1].upper(), {}) if match else {}
-        if not match:
-            rejected[entry.path] = "not a name of IXI's T1, T2 or PD images, such as IXI002-Guys-0828-T1.nii.gz"
-        elif match[3].lower() in contrasts:
+        if match is None:
+            rejected[entry.path] = f"not a name of IXI's T1, T2 or PD images, such as {EXAMPLE}"
+            continue
+        contrasts, role = scans.setdefault(match[1], {}), match[2].lower()
+        if role in contrasts:
             rejected[entry.path] = "there is another file of this subject and contrast"
         else:
-            contrasts[match[3].lower()] = File.of(entry, match[3].lower())
+            contrasts[role] = File.of(entry, role)
     if not scans:
-        raise ScansynthError(f"{root}: no file is named as IXI names them, such as IXI002-Guys-0828-T1.nii.gz")
+        raise ScansynthError(f"{root}: no file is named as IXI names them, such as {EXAMPLE}")
     return Listing(
         [_item(scan, tuple(scans[scan].values()), known, dataset, key) for scan in sorted(scans)],
         rejected,
@@ -63,7 +65,7 @@ def _item(
 
 
 def _subject(scan: str) -> str:
-    return scan.split("-")[0]
+    return scan.split("-")[0].upper()
 
 
 def _rows(root: Path, sheet: Entry) -> list[tuple[str, str, str]]:
@@ -72,6 +74,6 @@ def _rows(root: Path, sheet: Entry) -> list[tuple[str, str, str]]:
     found = []
     for row in tables.read_rows(root, sheet, columns):
         subject, sex, age = (row[column].strip() for column in columns)
-        subject = f"IXI{int(subject):03d}" if subject.isdigit() else _subject(subject.upper())
+        subject = f"IXI{int(subject):03d}" if subject.isdigit() else _subject(subject)
         found.append((subject, patients.sex(SEXES.get(sex, sex)), patients.years(age.split(".")[0])))
     return found

@@ -6,14 +6,13 @@ BIDS: Gorgolewski et al., Scientific Data 2016; its names are as ``sub-01/ses-1/
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from scansynth.acquire.inventory import Entry
 from scansynth.config import Dataset
 from scansynth.errors import ScansynthError
-from scansynth.prepare import patients, tables
-from scansynth.prepare.items import File, Item, Listing
-from scansynth.prepare.layouts.image_folder import identifiers, item_name
+from scansynth.prepare import patients, privacy, tables
+from scansynth.prepare.items import File, Item, Listing, Names
 
 SUFFIX = re.compile(r"\.(nii(\.gz)?|mgz)$", re.IGNORECASE)
 BIDS = re.compile(  # of a path without suffix: the folder of all subjects, subject, session, other entities, kind
@@ -51,28 +50,21 @@ def read_listing(root: Path, entries: Sequence[Entry], dataset: Dataset, key: by
     known = tables.known_labels(root, volumes, labels)
     rejected = {entry.path: f"no row in {tables.LABELS}" for entry in volumes if entry.path not in known}
     sessions = _sessions(entry for entry in volumes if entry.path in known)
-    items: dict[str, Item] = {}
+    names, items = Names(root, dataset), []
     for session in sessions:
-        name = item_name(replace(session.entry, path=f"{session.name}.nii"), dataset)
-        if name not in items:
-            label = known[session.entry.path]
-            label = replace(label, patient=label.patient or _patient(session, root, dataset, key))
-            files = sorted(session.files.values(), key=lambda file: (file.role == "mask", file.path))
-            items[name] = Item(name, "nifti", tuple(files), label)
-        elif dataset.private:  # a name is a hash there
-            rejected[session.entry.path] = "the same file as another one"
-        else:
-            twins = f"{items[name].files[0].path} and {session.entry.path}"
-            raise ScansynthError(f"{root}: {twins} would both be called {name}: keep or rename one")
+        label = known[session.entry.path]
+        label = replace(label, patient=label.patient or _patient(session, root, dataset, key))
+        files = sorted(session.files.values(), key=lambda file: (file.role == "mask", file.path))
+        items.append(Item(names.give(session.entry, session.name), "nifti", tuple(files), label))
     if not items:
         raise ScansynthError(f"{root}: {OTHERS}; there is no other one")
     others = len(known) - sum(len(session.files) for session in sessions)
     return Listing(
-        list(items.values()),
+        items,
         rejected,
         tables=() if labels is None else (tables.LABELS,),
         rows_without_file=tables.rows_without_file(volumes, labels),
-        identifiers=identifiers([replace(entry, path=SUFFIX.sub(".nii", entry.path)) for entry in volumes], dataset),
+        identifiers=privacy.words_of((PurePosixPath(SUFFIX.sub("", entry.path)) for entry in volumes), dataset),
         flags={OTHERS: others} if others else {},
     )
 

@@ -8,9 +8,9 @@ from typing import TypeVar
 from scansynth.acquire.inventory import Entry
 from scansynth.config import Dataset
 from scansynth.errors import ScansynthError
-from scansynth.prepare import hdf5, packed
 from scansynth.prepare.decoded import RejectedError
 from scansynth.prepare.items import File, Item, Label, Listing, parts
+from scansynth.prepare.readers import hdf5, packed
 
 NAME = re.compile(r"[^/]+_(train|valid|test)_(x\.h5(?:\.gz)?|y\.h5(?:\.gz)?|meta\.csv)", re.IGNORECASE)
 SPLITS = {"train": "train", "valid": "val", "test": "test"}

@@ -9,9 +9,9 @@ from pathlib import Path, PurePosixPath
 from scansynth.acquire.inventory import Entry
 from scansynth.config import Dataset
 from scansynth.errors import ScansynthError
-from scansynth.prepare import packed, patients, slide, tables
-from scansynth.prepare.items import File, Item, Label, Listing, source_name
-from scansynth.prepare.layouts.image_folder import identifiers, item_name
+from scansynth.prepare import patients, privacy, tables
+from scansynth.prepare.items import File, Item, Label, Listing, Names, source_name
+from scansynth.prepare.readers import packed, slide
 
 RUNS = 64  # items a slide: its patches may be too many to be held at once
 # Masks of tumour and of tissue, which Camelyon has beside its slides.
@@ -48,23 +48,20 @@ def read_listing(root: Path, entries: Sequence[Entry], dataset: Dataset, key: by
     splits = {entry.path: _official(entry) for entry in slides}
     whole = set(splits.values()) == {"train-val", "test"}  # else there may be no test set
     items: dict[str, list[Item]] = {}
+    names = Names(root, dataset)
     for entry in (entry for entry in slides if entry.path in known):
         label = _label(entry, known[entry.path], root, dataset, key)
         label = replace(label, split=label.split or (splits[entry.path] if whole else ""))
-        name = item_name(entry, dataset)
-        if name in items:
-            raise ScansynthError(
-                f"{root}: {items[name][0].files[0].path} and {entry.path}: two slides {name}; keep one"
-            )
+        name = names.give(entry, str(PurePosixPath(entry.path).with_suffix("")))
         items[name] = _items(name, entry, outlines.get(entry.path), label)
     xml = sum(entry.path.lower().endswith(".xml") for entry in entries)
-    names = [source_name(entry.path, entry.sha256, dataset) for entry in outlines.values()]
+    drawn = [source_name(entry.path, entry.sha256, dataset) for entry in outlines.values()]
     return Listing(
         [item for runs in items.values() for item in runs],
         rejected={entry.path: f"no row in {tables.LABELS}" for entry in slides if entry.path not in known},
-        tables=(*names, *(() if labels is None else (tables.LABELS,))),
+        tables=(*drawn, *(() if labels is None else (tables.LABELS,))),
         rows_without_file=tables.rows_without_file(slides, labels) + xml - len(outlines),
-        identifiers=identifiers(slides, dataset),
+        identifiers=privacy.words_of((PurePosixPath(entry.path).with_suffix("") for entry in slides), dataset),
         flags={"masks, which are not read": len(images) - len(slides)} if len(images) > len(slides) else {},
         notes=_notes([runs[0] for runs in items.values()]),
     )

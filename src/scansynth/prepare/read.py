@@ -1,10 +1,8 @@
 """Items to images of the store, in worker processes.
 
-A reader is a module with ``read(root, item, settings) -> Iterator[Image | Rejection]``; one that raises RejectedError
-rejects its item.
+The readers are the modules of ``scansynth.prepare.readers``.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,9 +12,10 @@ from pathlib import Path
 from scansynth import workers as processes
 from scansynth.config import Settings
 from scansynth.prepare.decoded import Image, RejectedError, Rejection
-from scansynth.prepare.items import File, Item
-from scansynth.prepare.stain import normalized
+from scansynth.prepare.items import Item
+from scansynth.prepare.readers.stain import normalized
 
+SMALL = ("raster", "dicom")  # readers whose files mostly give one image
 CHUNK = 16  # files a task: decoding them takes far longer than handing them over
 
 Read = Callable[[Path, Item, Settings], Iterator[Image | Rejection]]
@@ -35,17 +34,17 @@ def reader(name: str) -> Read:
     """The ``read`` of a reader, which is loaded only now: a job needs one of them, and some load large libraries."""
     match name:
         case "raster":
-            from scansynth.prepare.raster import read
+            from scansynth.prepare.readers.raster import read
         case "dicom":
-            from scansynth.prepare.dicom import read
+            from scansynth.prepare.readers.dicom import read
         case "nifti":
-            from scansynth.prepare.nifti import read
+            from scansynth.prepare.readers.nifti import read
         case "hdf5":
-            from scansynth.prepare.hdf5 import read
+            from scansynth.prepare.readers.hdf5 import read
         case "npz":
-            from scansynth.prepare.npz import read
+            from scansynth.prepare.readers.npz import read
         case "slide":
-            from scansynth.prepare.slide import read
+            from scansynth.prepare.readers.slide import read
         case _:
             raise ValueError(f"there is no reader {name!r}")
     return read
@@ -76,27 +75,10 @@ def read_item(root: Path, item: Item, settings: Settings) -> Result:
         return Result(item, reason=str(rejected))
 
 
-def read_file(root: Path, file: File) -> bytes:
-    """The file's bytes.
-
-    Raises:
-        RejectedError: if they cannot be read, or are not those that were acquired.
-    """
-    try:
-        content = (root / file.path).read_bytes()
-    except FileNotFoundError:
-        raise RejectedError("gone since it was acquired") from None
-    except OSError as error:
-        raise RejectedError("not readable: no permission, or the disk failed") from error
-    if hashlib.sha256(content).hexdigest() != file.sha256:
-        raise RejectedError("changed since it was acquired: its SHA-256 is another")
-    return content
-
-
 def _chunks(items: Sequence[Item]) -> list[Sequence[Item]]:
-    """Runs of single files, and items of several files or parts of large ones by themselves: they hold many images."""
-    single = all(len(item.files) == 1 and item.part is None for item in items)
-    size = CHUNK if single else 1
+    """Runs of single files; items that give many images (volumes, series, parts of large files) by themselves."""
+    small = all(len(item.files) == 1 and item.reader in SMALL for item in items)
+    size = CHUNK if small else 1
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from pydicom import Dataset
 
-from scansynth.prepare.dicom_file import number, text
+from scansynth.prepare.readers.dicom_file import number, text
 
 Span = tuple[float, float]
 

@@ -20,8 +20,8 @@ from scansynth.config import Dataset, Settings, Slices
 from scansynth.prepare.decoded import Decoded, Image, RejectedError, Rejection
 from scansynth.prepare.items import File, Item, by_role
 from scansynth.prepare.normalize import normalize
-from scansynth.prepare.readers import read_file
-from scansynth.prepare.volume import AXES, Volume, choose, levels, nearest, same_grid
+from scansynth.prepare.readers.file import read_file
+from scansynth.prepare.readers.volume import AXES, Volume, choose, levels, nearest, same_grid
 
 LEAST_MM2 = 20.0  # of a slice that shows a finding: less of it cannot be seen, or is a slip of the mask
 VOXEL, UNEVEN = (0.01, 100.0), 100.0  # mm; the longest side in units of the shortest
@@ -59,12 +59,12 @@ class Scan:
 
 
 def read(root: Path, item: Item, settings: Settings) -> Iterator[Image | Rejection]:
-    """Slices of a subject, whose files have the contrasts as roles; in the order of ``volume.Volume``'s axis.
+    """Slices of a subject, whose files' roles are contrasts; ``volume`` says how they are oriented, scaled and chosen.
 
-    Their ids end in the slice's index from the inferior, posterior or left end, as ``_z071`` (axial; coronal ``_y``,
-    sagittal ``_x``), after that of the volume where there are several in time, as ``_t002_z071``. A file with the role
-    ``mask`` gives masks, and findings too where the data set declares but one finding and its absence: it is there
-    where the mask covers 20 mm2 of the slice or more, and absent where it covers none; slices in between are left out.
+    Their ids end in the slice's index from the left, posterior or inferior end, as ``_x071``, ``_y071`` or ``_z071``,
+    after that of the volume where there are several in time, as ``_t002_z071``. A file with the role ``mask`` gives
+    masks, and findings too where the data set declares just one finding and its absence: it is there where the mask
+    covers 20 mm2 of the slice or more, and absent where it covers none; slices in between are left out.
 
     Raises:
         RejectedError: if a contrast is missing, damaged, without orientation or on another grid than the first.
@@ -196,7 +196,7 @@ def _aligned(volumes: Mapping[str, Volume], slices: Slices) -> dict[str, Volume]
 
 
 def _registered(fixed: Volume, moving: Volume, name: str) -> Volume:
-    from scansynth.prepare.registration import rigid  # SimpleITK takes a second to load, and few need it
+    from scansynth.prepare.readers.registration import rigid  # SimpleITK takes a second to load, and few need it
 
     with _about(name):
         return Volume(rigid(fixed.values(), fixed.affine, moving.values(), moving.affine), fixed.affine)

@@ -13,7 +13,7 @@ from scansynth.config import Settings
 from scansynth.prepare.decoded import Decoded, Image, RejectedError
 from scansynth.prepare.items import Item
 from scansynth.prepare.normalize import normalize
-from scansynth.prepare.readers import read_file
+from scansynth.prepare.readers.file import read_file
 
 FORMATS = ("PNG", "JPEG", "TIFF")
 

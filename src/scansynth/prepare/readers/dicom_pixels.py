@@ -9,7 +9,7 @@ from pydicom.pixels.utils import get_expected_length
 from pydicom.uid import UID, JPEGExtended12Bit, JPEGLSTransferSyntaxes, JPEGTransferSyntaxes
 
 from scansynth.prepare.decoded import RejectedError
-from scansynth.prepare.dicom_file import number
+from scansynth.prepare.readers.dicom_file import number
 
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 # Of pydicom's plugins the first that is there decodes, and no other one after it: so an image is the same everywhere,

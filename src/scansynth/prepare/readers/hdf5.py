@@ -15,10 +15,11 @@ import numpy as np
 from indexed_gzip import IndexedGzipFile
 
 from scansynth.config import Settings
-from scansynth.prepare import packed, patients
+from scansynth.prepare import patients
 from scansynth.prepare.decoded import Image, RejectedError, Rejection
 from scansynth.prepare.items import File, Item, by_role
-from scansynth.prepare.readers import read_file
+from scansynth.prepare.readers import packed
+from scansynth.prepare.readers.file import read_file
 
 PATCHES, LABELS, SLIDES = "patches", "labels", "slides"  # what an item's files are in it
 SPACING = 16 * 2**20  # bytes between two places to start from; each takes 32 KiB of memory

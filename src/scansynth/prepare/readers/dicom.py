@@ -12,12 +12,12 @@ from pydicom import Dataset, FileDataset
 from pydicom.pixels import apply_color_lut
 
 from scansynth.config import Settings
-from scansynth.prepare import dicom_display, dicom_pixels
 from scansynth.prepare.decoded import Decoded, Image, RejectedError, Rejection
-from scansynth.prepare.dicom_file import not_an_image, number, numbers, parse
 from scansynth.prepare.items import Item
 from scansynth.prepare.normalize import normalize, percentiles
-from scansynth.prepare.readers import read_file
+from scansynth.prepare.readers import dicom_display, dicom_pixels
+from scansynth.prepare.readers.dicom_file import not_an_image, number, numbers, parse
+from scansynth.prepare.readers.file import read_file
 
 # Where files of several frames keep what single ones have at the top (PS3.3 C.7.6.16).
 MACROS = ("PixelMeasuresSequence", "FrameVOILUTSequence", "PixelValueTransformationSequence")

@@ -1,7 +1,7 @@
 """What a listing needs to know of DICOM files, from their headers alone: image, place in a series, patient."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,9 +12,9 @@ from tqdm import tqdm
 from scansynth import cores, workers
 from scansynth.acquire.inventory import Entry
 from scansynth.config import Dataset
-from scansynth.prepare import patients
+from scansynth.prepare import patients, privacy
 from scansynth.prepare.decoded import RejectedError
-from scansynth.prepare.dicom_file import IMAGE, kind, not_an_image, number, numbers, parse, text
+from scansynth.prepare.readers.dicom_file import IMAGE, kind, not_an_image, number, numbers, parse, text
 
 # De-identification: of all that a header says of a patient and an examination only this goes on: the ID as a pseudonym;
 # sex as M or F; age in whole years (from the dates of birth and study where it is not given), in a private data set up
@@ -75,18 +75,10 @@ USED = (
     "ImageOrientationPatient",
 )
 
-# Words that identify nobody, though a header or a path may hold nothing else.
-GENERIC = re.compile(
-    r"abdomen|anon|anonymi[sz]ed|anonymous|axial|brain|chest|coronal|data|dicom|export|female|files?|frames?|head|images?|"
-    r"lateral|left|male|none|normal|null|patients?|pelvis|right|sagittal|scans?|series|slices?|study|studies|subjects?|"
-    r"test|thorax|train|unknown|views?|volumes?|x-?ray",
-    re.IGNORECASE,
-)
 # What stands in PatientID and PatientName where somebody has taken them out.
 PLACEHOLDER = re.compile(
     r"0*|anon|anonymi[sz]ed|anonymous|deidentified|name|no|none|null|patient|removed|unknown", re.IGNORECASE
 )
-SHORTEST, SHORTEST_NUMBER = 4, 6  # shorter ones are in any text by chance
 FEW = 256  # files that are read in less time than worker processes start in
 CHUNK = 64
 
@@ -147,17 +139,6 @@ def view(header: Header, dataset: Dataset) -> str:
 def age(header: Header, dataset: Dataset) -> str:
     """Age in whole years, as digits; empty where it is not known."""
     return patients.years(header.age, patients.TOP if dataset.private else patients.OLDEST)
-
-
-def telling(words: Iterable[str]) -> frozenset[str]:
-    """Those of the words that may identify somebody if they are found elsewhere."""
-    return frozenset(word.strip() for word in words if _telling(word.strip()))
-
-
-def _telling(word: str) -> bool:
-    letters = re.sub(r"[\W_]", "", word)
-    long = len(letters) >= (SHORTEST_NUMBER if letters.isdecimal() else SHORTEST)
-    return long and not GENERIC.fullmatch(word) and not _missing(word)
 
 
 def _header(header: FileDataset) -> Header:
@@ -222,7 +203,7 @@ def _identifiers(header: FileDataset) -> frozenset[str]:
     if born:
         year, month, day = born.groups()
         words += [born[0], f"{year}-{month}-{day}", f"{day}.{month}.{year}", f"{month}/{day}/{year}"]
-    return telling(words)
+    return privacy.telling(words)
 
 
 def _finite(values: tuple[float, ...], count: int) -> tuple[float, ...]:

@@ -83,7 +83,7 @@ def _method(transform: sitk.Euler3DTransform, fixed: sitk.Image) -> sitk.ImageRe
     method.SetShrinkFactorsPerLevel(SHRINK)
     method.SetSmoothingSigmasPerLevel(SMOOTH)
     method.SetInterpolator(sitk.sitkLinear)
-    # Steps in millimetres that shrink slowly, so that rotations, which change little, are followed to their end as well.
+    # Steps in millimetres that shrink slowly: they follow rotations, which change little, to their end too.
     method.SetOptimizerAsRegularStepGradientDescent(
         learningRate=2.0, minStep=1e-3, numberOfIterations=300, relaxationFactor=0.7, gradientMagnitudeTolerance=1e-6
     )

@@ -14,9 +14,10 @@ import numpy as np
 
 from scansynth.config import Dataset, Settings
 from scansynth.errors import ScansynthError
-from scansynth.prepare import packed, patients
+from scansynth.prepare import patients
 from scansynth.prepare.decoded import Image, RejectedError, Rejection
 from scansynth.prepare.items import File, Item
+from scansynth.prepare.readers import packed
 
 DAMAGED = "damaged, or not one of MedMNIST's files"
 
