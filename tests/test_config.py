@@ -141,3 +141,38 @@ def test_a_change_in_a_supplied_folder_is_seen(tmp_path):
     (tmp_path / "images" / "b.png").write_bytes(b"2")
     assert experiments.supplied_files("nih_cxr14") != before
     assert experiments.supplied_files("chest") == ""
+
+
+def test_a_table_put_beside_downloads_is_seen(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    experiments = Experiments(CONFIG, {})
+    assert experiments.supplied_files("nih_cxr14") == ""
+    files = tmp_path / "data/raw/nih_cxr14/files"
+    (files / "images_001/images").mkdir(parents=True)
+    (files / "images_001/images/00000001_000.png").write_text("fetched")
+    assert experiments.supplied_files("nih_cxr14") == ""
+    (files / "Data_Entry_2017_v2020.csv").write_text("Image Index\n")
+    seen = experiments.supplied_files("nih_cxr14")
+    assert seen
+    (files / "images_001/images/00000001_001.png").write_text("fetched")
+    assert experiments.supplied_files("nih_cxr14") == seen
+
+
+def test_fetched_tables_are_not_the_users(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files = tmp_path / "data/raw/pcam/files"
+    files.mkdir(parents=True)
+    (files / "camelyonpatch_level_2_split_train_meta.csv").write_text("fetched")
+    assert Experiments(CONFIG, {}).supplied_files("pcam") == ""
+
+
+def test_what_phantoms_wrote_is_not_the_users(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data/raw/chest/files").mkdir(parents=True)
+    (tmp_path / "data/raw/chest/files/Data_Entry_2017_v2020.csv").write_text("made")
+    assert Experiments(CONFIG, {}).supplied_files("chest") == ""
+
+
+def test_stains_need_colours():
+    with pytest.raises(ScansynthError, match=r"patches.stain is macenko: that needs images.channels rgb"):
+        config.load_experiment(CXR, {"patches": {"stain": "macenko"}})

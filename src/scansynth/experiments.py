@@ -82,10 +82,10 @@ class Experiments:
             raise ScansynthError(f"no experiment in {self.folder} uses the data set {dataset!r} at this size")
         wanted = {self.settings(stage, name): name for name in users}
         if len(wanted) > 1:
-            section = "data" if stage == "acquire" else "images"
+            section = "data" if stage == "acquire" else "images, slices and patches"
             raise ScansynthError(
                 f"the experiments {' and '.join(wanted.values())} share the data set {dataset!r}, but want it made in "
-                f"different ways: give them the same {section} section, or register it under a second name"
+                f"different ways: give them the same {section}, or register it under a second name"
             )
         return next(iter(wanted))
 

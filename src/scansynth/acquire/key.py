@@ -36,7 +36,7 @@ def read(folder: Path) -> bytes:
         key = b""
     if len(key) != BYTES:
         raise ScansynthError(
-            f"{path}: the key of the pseudonyms is not there or not readable: put it back, or acquire the data set "
-            "again for a new one (which gives every patient another pseudonym, and so another split)"
+            f"{path}: the key of the pseudonyms is not there or not readable: put it back, or run with "
+            "--forcerun acquire for a new one (which gives every patient another pseudonym, and so another split)"
         )
     return key
