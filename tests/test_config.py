@@ -8,6 +8,8 @@ import pytest
 from scansynth import config
 from scansynth.errors import ScansynthError
 from scansynth.experiments import Experiments
+from scansynth.prepare import patients
+from scansynth.prepare.split import assign
 
 CONFIG = Path(__file__).parents[1] / "config"
 CXR = CONFIG / "experiments" / "cxr.yaml"
@@ -176,3 +178,14 @@ def test_what_phantoms_wrote_is_not_the_users(tmp_path, monkeypatch):
 def test_stains_need_colours():
     with pytest.raises(ScansynthError, match=r"patches.stain is macenko: that needs images.channels rgb"):
         config.load_experiment(CXR, {"patches": {"stain": "macenko"}})
+
+
+def test_the_slides_to_start_with_are_in_every_split():
+    experiments = Experiments(CONFIG, {})
+    parts = experiments["camelyon"].data.parts
+    slides = [part.removesuffix(".tif") for part in parts if part.endswith(".tif")]
+    key = patients.pseudonym_key(experiments.datasets["camelyon"], CONFIG)
+    official = ["test" if "/test_" in slide else "train-val" for slide in slides]
+    names = [patients.pseudonym(slide, key) for slide in slides]
+    splits = [assign(name, experiments["camelyon"].images, o) for name, o in zip(names, official, strict=True)]
+    assert [splits.count(split) for split in ("train", "val", "test")] == [4, 2, 2]

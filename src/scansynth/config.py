@@ -76,8 +76,8 @@ class Dataset(Section):
     private: bool = Field(
         False, description="Patients may be identifiable: file names are not kept, and the pseudonyms' key is a secret."
     )
-    split_by: Literal["patient", "subject", "slide", "image"] = Field(
-        "patient", description="What is kept in one split; image: the source does not say who is on an image."
+    split_by: Literal["patient", "subject", "slide", "study", "image"] = Field(
+        "patient", description="What is kept in one split; study, image: the source does not say who is on an image."
     )
     findings: tuple[str, ...] = Field(
         (), description="The labels that the table may hold, any other one is an error; empty: those that it holds."
@@ -136,7 +136,9 @@ class Images(Section):
     split_seed: Seed = Field(
         0, description="Seed of the split; a patient's place depends on it and on the patient alone."
     )
-    max_quarantined: Fraction = Field(0.05, description="Stop if a larger share of the files than this is unreadable.")
+    max_quarantined: Fraction = Field(
+        0.05, description="Stop if a larger share of the images, or of their sources, is unreadable."
+    )
 
     @model_validator(mode="after")
     def _shares_add_up(self) -> "Images":

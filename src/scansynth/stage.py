@@ -26,17 +26,8 @@ from scansynth.files import sha256, write_json
 
 # The libraries whose version can change a number.
 LIBRARIES = (
-    "h5py",
-    "monai",
-    "nibabel",
-    "numpy",
-    "openslide-python",
-    "pillow",
-    "pydicom",
-    "scikit-image",
-    "scikit-learn",
-    "scipy",
-    "torch",
+    *("h5py", "monai", "nibabel", "numpy", "openslide-bin", "openslide-python", "pillow", "pydicom", "pyjpegls"),
+    *("pylibjpeg-openjpeg", "python-gdcm", "scikit-image", "scikit-learn", "scipy", "simpleitk", "tiffslide", "torch"),
     "torchmetrics",
 )
 

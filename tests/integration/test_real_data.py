@@ -101,10 +101,16 @@ def itself(folder: str):
     return make
 
 
+# What a user would say of them in the data set's file: test files do not say who is on them, folders are findings.
+ABOUT = {
+    "dicom": {"split_by": "study"},
+    "camelyon16-256": {"findings": ["tumor", "normal"]},
+    "lc25000-lung-224": {"findings": ["lung_aca", "lung_n", "lung_scc"]},
+}
 FOLDERS = {
     "nih-cxr": ("nih_cxr14", itself("nih-cxr"), {}, 800, 0),
     "nih-cxr images_64": ("nih_cxr14", nih_small, {"size": 64}, 1000, 0),
-    "dicom": ("dicom_folder", itself("dicom"), {"channels": "rgb"}, None, None),
+    "dicom": ("dicom_folder", itself("dicom"), {"channels": "rgb"}, None, 2),
     "ixi-t1-2mm": ("ixi", itself("nifti-brain/ixi-t1-2mm"), {"channels": ["t1"]}, None, 0),
     "brats-space": ("brats", brats, {"channels": ["t1", "t2", "flair"]}, None, 0),
     "rorden": ("nifti_folder", one_patient("nifti-brain/rorden"), {}, None, 0),
@@ -121,7 +127,9 @@ def test_a_folder_of_real_images_goes_in(name, shared_data, tmp_path, monkeypatc
     registered, make, images, count, quarantined = FOLDERS[name]
     make(tmp_path / "supplied", shared_data)
     monkeypatch.chdir(tmp_path)
-    dataset = load_dataset(REPO / "config" / "datasets" / f"{registered}.yaml").model_dump(mode="json")
+    dataset = load_dataset(REPO / "config" / "datasets" / f"{registered}.yaml").model_dump(mode="json") | ABOUT.get(
+        name, {}
+    )
     raw = {"source": "raw/source.json", "inventory": "raw/inventory.csv", "listing": "raw/listing.json"}
 
     def given(*names: str) -> list[str]:

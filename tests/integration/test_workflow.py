@@ -249,7 +249,7 @@ def test_the_other_embedded_experiments_run_from_nothing(tmp_path, experiment, s
     assert about["masks"] == (about["images"] if experiment == "mri" else 0)
 
 
-@pytest.mark.parametrize(("root", "said"), [(None, "data: {root:"), ("empty", "empty")])
+@pytest.mark.parametrize(("root", "said"), [(None, "data.root is not set"), ("empty", "no image found")])
 def test_a_supplied_folder_that_is_not_there_or_empty(tmp_path, root, said):
     (tmp_path / "empty").mkdir()
     base = command("results/fid_rsna.json")

@@ -13,6 +13,7 @@ from pydicom.uid import generate_uid
 from scansynth.acquire.inventory import Entry
 from scansynth.config import Dataset
 from scansynth.errors import ScansynthError
+from scansynth.files import sha256
 from scansynth.prepare import patients, privacy
 from scansynth.prepare.items import Listing
 from scansynth.prepare.layouts.dicom_folder import read_listing
@@ -141,21 +142,15 @@ def test_radiographs_and_files_of_several_frames_are_items_of_their_own(tmp_path
 
 
 def test_doubles_are_listed_once(tmp_path, add):
-    """And it is the same one, whatever the names."""
+    """A file, whatever its names; another one of the same UID is another image."""
     paths = [add("a", SOPInstanceUID="1.2.3"), add("sub/b", SOPInstanceUID="1.2.3", RescaleSlope=1)]
     paths.append(paths[0].with_name("c"))
     paths[2].write_bytes(paths[0].read_bytes())
-    kept = set()
-    for _ in range(2):
-        listing = listing_of(tmp_path)
-        assert listing.rejected == {}
-        assert listing.flags == {"the same image (SOPInstanceUID) as another file, which is kept": 2}
-        ((file,),) = (item.files for item in listing.items)
-        kept.add(file.sha256)
-        contents = [path.read_bytes() for path in paths]
-        for path, content in zip(paths, (contents[1], contents[0], contents[1]), strict=True):
-            path.write_bytes(content)
-    assert len(kept) == 1
+    listing = listing_of(tmp_path)
+    assert listing.rejected == {}
+    assert listing.flags == {"the same file as another one, which is kept": 1}
+    kept = {file.sha256 for item in listing.items for file in item.files}
+    assert kept == {sha256(path) for path in paths}
 
 
 def test_left_out_and_rejected(tmp_path, add):
@@ -270,7 +265,9 @@ def test_patients_without_id_and_name_are_kept_together_by_study(tmp_path, add, 
     add("c", seed=2, StudyInstanceUID="1.2.2", **removed)
     add("d", seed=3, **removed)
     add("e", seed=4, **removed)
-    listing = listing_of(tmp_path)
+    with pytest.raises(ScansynthError, match="who is on which image is not known"):
+        listing_of(tmp_path)
+    listing = listing_of(tmp_path, split_by="study")
     of = {item.files[0].path: item.label.patient for item in listing.items}
     assert of["a"] == of["b"]
     assert len(set(of.values())) == 4
@@ -390,9 +387,9 @@ def real(shared_data) -> Path:
 def test_a_real_folder(real):
     """Each file is in an item, rejected with a reason, or counted among those that are left out."""
     entries = entries_of(real)
-    listing = read_listing(real, entries, DATASET, KEY)
+    listing = read_listing(real, entries, DATASET.model_copy(update={"split_by": "study"}), KEY)
     listed = [file.path for item in listing.items for file in item.files]
-    reasons = ("not an image", "a localizer", "the same image")
+    reasons = ("not an image", "a localizer", "the same file")
     left_out = sum(count for what, count in listing.flags.items() if what.startswith(reasons))
     assert len(listed) == len(set(listed))
     assert not set(listed) & listing.rejected.keys()
@@ -416,9 +413,9 @@ def test_a_real_series_under_shuffled_names(real, tmp_path):
 def test_every_file_in_pydicoms_wheel():
     root = Path(get_testdata_file("CT_small.dcm", download=False)).parent
     entries = entries_of(root)
-    listing = read_listing(root, entries, DATASET, KEY)
+    listing = read_listing(root, entries, DATASET.model_copy(update={"split_by": "study"}), KEY)
     listed = [file.path for item in listing.items for file in item.files]
-    reasons = ("not an image", "a localizer", "the same image")
+    reasons = ("not an image", "a localizer", "the same file")
     left_out = sum(count for what, count in listing.flags.items() if what.startswith(reasons))
     assert len(listed) > 60
     assert len(set(listed)) + len(listing.rejected) + left_out == len(entries)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scansynth.acquire.phantoms import brain
 from scansynth.config import Images, load_dataset
 from scansynth.files import sha256
 from scansynth.prepare import read, shard
@@ -124,11 +125,42 @@ def test_bad_files_are_quarantined(folder, make_dicom):
     assert folder.manifest["quarantined_count"] == 6
 
 
+def test_a_lost_source_counts_as_much_as_one_that_gives_many_images(folder, capsys):
+    """One of three volumes is lost: 3 % of what would have been images, but a third of the subjects."""
+    brains(folder)
+    folder.acquire()
+    lost = folder.root / "BraTS2021_00001" / "BraTS2021_00001_t1.nii.gz"
+    lost.write_bytes(b"not a volume")
+    message = fail(capsys, lambda: folder.prepare(slices={"every_mm": 8}, channels=["t1", "flair"]))
+    assert "0.33 of the sources" in message
+
+
+def test_shards_of_volumes_with_masks_are_the_same(folder):
+    brains(folder)
+    folder.acquire()
+    outputs = []
+    for shards in (1, 2, 3):
+        folder.prepare(shards=shards, slices={"every_mm": 8, "foreground": 0.4}, channels=["t1", "flair"])
+        outputs.append([Path(f"data/images/t_64{suffix}").read_bytes() for suffix in OUTPUTS])
+    assert outputs[0] == outputs[1] == outputs[2]
+    masks = np.load("data/images/t_64_masks.npy")
+    rows = folder.store.table
+    assert [int(row["mask"]) for row in rows] == list(range(len(masks)))
+    for row, mask in zip(rows, masks, strict=True):
+        assert (row["findings"] == "Tumour") == bool(mask.any())
+
+
+def brains(folder) -> None:
+    brain.generate(folder.root, count=3, seed=0, workers=1)
+    findings = {"findings": ["No Tumour", "Tumour"], "no_finding": "No Tumour", "views": [], "split_by": "subject"}
+    folder.dataset = folder.dataset | {"layout": "brats"} | findings
+
+
 def test_too_many_quarantined(folder, capsys):
     good(folder, 3)
     folder.add_file("00000011_000.dcm", lambda path: path.write_text("text"))
     message = fail(capsys, folder.run)
-    assert "1 of 4 files" in message
+    assert "1 of 4 images" in message
     assert "images/00000011_000.dcm: not a DICOM file" in message
     assert "1 x not a DICOM file" in message
     assert "raise images.max_quarantined" in message
@@ -138,7 +170,7 @@ def test_too_many_quarantined(folder, capsys):
 
 def test_no_good_image(folder, capsys):
     folder.add_file("00000011_000.dcm", lambda path: path.write_text("text"))
-    assert "1 of 1 files" in fail(capsys, lambda: folder.run(max_quarantined=1))
+    assert "1 of 1 images" in fail(capsys, lambda: folder.run(max_quarantined=1))
 
 
 def test_file_that_changed_or_went_since_it_was_acquired(folder):
@@ -324,7 +356,7 @@ def test_dead_worker_is_a_message(folder, capsys, monkeypatch):
 
     monkeypatch.setattr(shard, "read_items", die)
     message = fail(capsys, folder.run)
-    assert "a worker process died at data/raw/t/files/images/00000000_000.png" in message
+    assert "a worker process died at images/00000000_000.png" in message
 
 
 def test_full_disk_is_a_message(folder, capsys, monkeypatch):

@@ -8,7 +8,7 @@ from scansynth.acquire.inventory import Entry
 from scansynth.config import Dataset
 from scansynth.errors import ScansynthError
 from scansynth.prepare import patients
-from scansynth.prepare.layouts.rsna import NOTE, read_listing
+from scansynth.prepare.layouts.rsna import NOTES, read_listing
 
 KEY = b"key"
 DATASET = Dataset(
@@ -67,7 +67,7 @@ def test_labels_from_tables_and_headers(folder):
     assert (label.patient, label.view, label.sex, label.age) == (patients.pseudonym("a", KEY), "PA", "F", "51")
     assert listing.rows_without_file == 1
     assert listing.flags == {"test images, which have no labels, left out": 2}
-    assert listing.notes == (NOTE,) and "NIH" in NOTE
+    assert listing.notes == NOTES and "NIH" in NOTES[0]
     assert listing.tables == ("stage_2_detailed_class_info.csv", "stage_2_train_labels.csv")
 
 

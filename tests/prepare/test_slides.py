@@ -73,7 +73,7 @@ def test_every_slide_is_cut_into_runs(tmp_path):
     assert [item.part for item in found.items] == 2 * [(run, RUNS) for run in range(RUNS)]
     assert len({item.name for item in found.items}) == 2 * RUNS
     assert found.items[0].name == "images_normal_001_00"
-    assert {item.label.split for item in found.items} == {""}  # there is no test slide
+    assert {item.label.split for item in found.items} == {"train-val"}
 
 
 def test_camelyon17_keeps_the_slides_of_a_patient_together(tmp_path):

@@ -46,6 +46,10 @@ def acquire(job: stage.Job) -> None:
         "citation": dataset.citation,
         "patients_are_real": not dataset.phantom,
     }
+    if dataset.phantom and data.root is not None:
+        raise ScansynthError(f"data.root is {data.root}, and {data.dataset} is computed: name another data set for it")
+    if dataset.private:
+        source.parent.chmod(0o700)  # names, dates and the pseudonyms' key lie there
     if dataset.phantom:
         generate(files, dataset.phantom, data.count, data.seed)
         facts["phantom"] = {"count": data.count, "seed": data.seed}
@@ -152,6 +156,8 @@ def _inventory(root: Path, layout: str) -> list[inventory.Entry]:
 
 def _wanted(entry: inventory.Entry, dataset: Dataset, fetched: Sequence[Download]) -> bool:
     """Whether a file below ``files`` is of the parts that were asked for, or the user's own (a table)."""
+    if dataset.catalogue:
+        return entry.path in {part.file for part in fetched} or entry.path == "labels.csv"
     others = [part for part in dataset.downloads if part not in fetched]
     return not any(entry.path == part.file or entry.path.startswith(f"{part.folder}/") for part in others)
 

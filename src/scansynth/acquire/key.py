@@ -15,9 +15,17 @@ def make(folder: Path) -> str:
     """Make the key in ``folder`` unless it is there, readable by its owner alone.
 
     Returns its SHA-256, which gives nothing away.
+
+    Raises:
+        ScansynthError: if it is gone: a new one would give every patient another pseudonym, and so another split.
     """
     path = folder / NAME
     if not path.is_file():
+        if (folder / "listing.json").is_file():
+            raise ScansynthError(
+                f"{path}: the key of the pseudonyms is gone: put it back. For new pseudonyms, and so another split of "
+                f"the patients, delete {folder / 'listing.json'} and start again"
+            )
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as handle:
             handle.write(secrets.token_hex(BYTES))
     return sha256(path)
@@ -35,8 +43,5 @@ def read(folder: Path) -> bytes:
     except (OSError, ValueError):
         key = b""
     if len(key) != BYTES:
-        raise ScansynthError(
-            f"{path}: the key of the pseudonyms is not there or not readable: put it back, or run with "
-            "--forcerun acquire for a new one (which gives every patient another pseudonym, and so another split)"
-        )
+        raise ScansynthError(f"{path}: the key of the pseudonyms is not there or not readable: put it back")
     return key

@@ -49,13 +49,14 @@ def prepare(job: stage.Job) -> None:
         for path, reason in listing.rejected.items()
     ]
     quarantined = sorted(whole.quarantined + rejected, key=lambda entry: entry["source"])
-    _check_quarantine(job.inputs["source"].parent, dataset, quarantined, len(whole.rows), images.max_quarantined)
+    lost = (whole.lost + len(rejected)) / max(whole.items + len(rejected), 1)
+    _check_quarantine(job.inputs["source"].parent, dataset, quarantined, len(whole.rows), lost, images.max_quarantined)
     _split(whole, images)
     check_leaks(whole.rows, dataset.split_by)
 
     made = manifest.build(settings, read_json(job.inputs["source"]), listing, whole, quarantined)
     table = _table(whole)
-    privacy.check(listing.identifiers, table, made)
+    privacy.check(listing.identifiers, dataset, table, made)
 
     shape = (images.size, images.size)
     _join_arrays(job.lists["shards"], ".npy", job.outputs["pixels"], (channels(settings), *shape))
@@ -76,12 +77,16 @@ def _joined(shards: Iterable[Shard]) -> Shard:
         whole.quarantined += shard.quarantined
         whole.upscaled += shard.upscaled
         whole.masks += shard.masks
+        whole.items += shard.items
+        whole.lost += shard.lost
     return whole
 
 
 def _split(whole: Shard, images: Images) -> None:
+    # Upstream may leave the validation set to its users: it is taken from the training patients then.
+    training = "train" if any(row["split"] == "val" for row in whole.rows) else "train-val"
     for row in whole.rows:
-        row["split"] = assign(row["patient"], images, row["split"])
+        row["split"] = assign(row["patient"], images, training if row["split"] == "train" else row["split"])
 
 
 def _join_arrays(shards: Sequence[Path], suffix: str, path: Path, shape: tuple[int, ...]) -> None:
@@ -101,15 +106,16 @@ def _table(whole: Shard) -> str:
 
 
 def _check_quarantine(
-    folder: Path, dataset: Dataset, quarantined: Sequence[dict[str, str]], good: int, most: float
+    folder: Path, dataset: Dataset, quarantined: Sequence[dict[str, str]], good: int, lost: float, most: float
 ) -> None:
+    """Stop if too many are lost: images (of what gave one or should have), or whole sources, which may hold many."""
     total = good + len(quarantined)
-    if good and len(quarantined) <= most * total:
+    if good and max(lost, len(quarantined) / total) <= most:
         return
     counts = Counter(entry["reason"] for entry in quarantined)
     lines = [
-        f"{folder / 'files'}: {len(quarantined)} of {total} files give no image; images.max_quarantined allows a share "
-        f"of {most:g}",
+        f"{folder / 'files'}: {len(quarantined)} of {total} images are lost, and {lost:.2g} of the sources; "
+        f"images.max_quarantined allows a share of {most:g} of either",
         *(f"  {count} x {reason}" for reason, count in counts.most_common(2 * NAMED)),
         "The first are:",
         *(f"  {entry['source']}: {entry['reason']}" for entry in quarantined[:NAMED]),

@@ -33,6 +33,7 @@ class Image:
     view: str | None = None  # likewise
     mask: np.ndarray | None = None  # uint8, (size, size)
     patient: str | None = None  # the pseudonym, instead of the item's
+    file: int = 0  # which of the item's files it is from (the first of those that it is from)
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Rejection:
 
     suffix: str
     reason: str
+    file: int = 0
 
 
 class RejectedError(Exception):

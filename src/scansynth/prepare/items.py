@@ -5,6 +5,7 @@ so they stay beside the raw data (``data/raw``), and only an item's name and lab
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -104,6 +105,7 @@ class Names:
     root: Path
     dataset: Dataset
     paths: dict[str, str] = field(default_factory=dict)  # of the file that each name was given for
+    same: Counter[str] = field(default_factory=Counter)
 
     def give(self, file: Entry, called: str) -> str:
         """A name for the item of ``file``: ``called`` (a path), or where that may tell whose it is the file's hash.
@@ -113,8 +115,8 @@ class Names:
         """
         if self.dataset.private:
             name = file.sha256[:12]
-            same = sum(other.startswith(name) for other in self.paths)
-            name = f"{name}_{same + 1}" if same else name  # the same file again
+            self.same[name] += 1
+            name = f"{name}_{self.same[name]}" if self.same[name] > 1 else name  # the same file again
         else:
             name = called.replace("/", "_")
         if name in self.paths:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from scansynth import stage
 from scansynth.acquire import inventory
+from scansynth.acquire import key as key_file
 from scansynth.config import Dataset
 from scansynth.errors import ScansynthError
 from scansynth.files import read_json, sha256
@@ -30,10 +31,13 @@ def work(job: stage.Job) -> None:
         ScansynthError: if the inventory is not the one acquired, or if the layout is not as expected.
     """
     source, listed = job.inputs["source"], job.inputs["inventory"]
-    if sha256(listed) != read_json(source)["inventory_sha256"]:
+    facts = read_json(source)
+    if sha256(listed) != facts["inventory_sha256"]:
         raise ScansynthError(f"{listed}: not the inventory that {source} speaks of: acquire the data set again")
     dataset = job.settings.dataset
     key = pseudonym_key(dataset, source.parent)
+    if dataset.private and sha256(source.parent / key_file.NAME) != facts["pseudonym_key_sha256"]:
+        raise ScansynthError(f"{source.parent / key_file.NAME}: not the key that {source} speaks of: put that one back")
     root, entries = source.parent / "files", inventory.read(listed)
     listing = read_listing(root, entries, dataset, key)
     if dataset.private:

@@ -25,6 +25,7 @@ def build(
     findings = vocabulary(dataset.findings, (name for row in rows for name in row["findings"].split("|")))
     views = vocabulary(dataset.views, (row["view"] for row in rows))
     duplicates = find_duplicates(rows, whole.hashes)
+    readers = {item.reader for item in listing.items}
     return {
         "dataset": dataset.title,
         "origin": source["origin"],
@@ -47,8 +48,8 @@ def build(
         "fit": images.fit,
         "pixel_mm": _spacings(rows),
         "resized": RESIZED,
-        "slices": settings.slices.model_dump(mode="json"),
-        "patches": settings.patches.model_dump(mode="json"),
+        "slices": settings.slices.model_dump(mode="json") if "nifti" in readers else None,
+        "patches": settings.patches.model_dump(mode="json") if images.channels == "rgb" else None,
         "intensity": {
             "with_window_or_bit_depth": "its full range is 0 to 255",
             "without": f"percentiles {PERCENTILES[0]} to {PERCENTILES[1]} are 0 to 255",
@@ -82,7 +83,10 @@ def find_duplicates(rows: Sequence[Row], pixel_hashes: Sequence[str]) -> list[di
     return [
         {
             "ids": [row["id"] for row in group],
-            "identical": "files" if len({row["sha256"] for row in group}) == 1 else "pixels",
+            # Parts of one file have its hash and its name.
+            "identical": "files"
+            if len({row["sha256"] for row in group}) == 1 < len({row["source"] for row in group})
+            else "pixels",
             "patients": _patients(group),
             "splits": sorted({row["split"] for row in group}),
         }

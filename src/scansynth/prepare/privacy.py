@@ -38,15 +38,15 @@ def _telling(word: str) -> bool:
     return long and not GENERIC.fullmatch(word)
 
 
-def check(identifiers: frozenset[str], table: str, manifest: dict[str, Any]) -> None:
+def check(identifiers: frozenset[str], dataset: Dataset, table: str, manifest: dict[str, Any]) -> None:
     """Make sure that no identifier, as a whole word or several, is in what the table and the manifest took from files.
 
-    A finding or a view is a label, also where a folder bears its name; and the reasons of the manifest are ours.
+    A declared finding or view is a label, also where a folder bears its name; the manifest's reasons are ours.
 
     Raises:
         ScansynthError: saying where, and not what was found.
     """
-    labels = {_normal(label) for label in (*manifest["findings"], *manifest["views"])}
+    labels = {_normal(label) for label in (*dataset.findings, *dataset.views)}
     wanted = {_normal(identifier) for identifier in identifiers} - labels - {""}
     if not wanted:
         return
@@ -56,7 +56,7 @@ def check(identifiers: frozenset[str], table: str, manifest: dict[str, Any]) -> 
             raise ScansynthError(
                 f"{where} would hold what identifies a patient in the source files (a name, a number, a date, a "
                 "UID or a part of a path; which one is not repeated here). Nothing was written. If it is a label of "
-                "your own (labels.csv), choose another word for it"
+                "your own, declare it: findings or views in the data set's file in config/datasets"
             )
 
 
@@ -82,5 +82,5 @@ def _names(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield from (("the manifest's duplicates", name) for name in group["ids"])
     for entry in manifest["quarantined"]:
         yield "the manifest's quarantined", entry["source"]
-    for flag in manifest["flags"]:
-        yield "the manifest's flags", flag
+    for key in ("flags", "tables"):
+        yield from ((f"the manifest's {key}", name) for name in manifest[key])

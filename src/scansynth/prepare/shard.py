@@ -36,12 +36,15 @@ class Shard:
     quarantined: list[dict[str, str]] = field(default_factory=list)  # source and reason
     upscaled: int = 0
     masks: int = 0
+    items: int = 0
+    lost: int = 0  # items that gave no image, and not because there is nothing on them
 
     def add(self, result: Result, dataset: Dataset) -> None:
         """Add what became of an item."""
-        file = result.item.files[0]
-        name = source_name(file.path, file.sha256, dataset)
+        kept = 0
         for part in result.images:
+            file = result.item.files[part.file]
+            name = source_name(file.path, file.sha256, dataset)
             if isinstance(part, Rejection):
                 self.quarantined.append({"source": name, "reason": f"{part.suffix.lstrip('_')}: {part.reason}"})
                 continue
@@ -50,8 +53,13 @@ class Shard:
             self.hashes.append(hashlib.sha256(part.pixels.tobytes()).hexdigest())
             self.upscaled += part.upscaled
             self.masks += part.mask is not None
+            kept += 1
         if result.reason:
+            file = result.item.files[0]
+            name = source_name(file.path, file.sha256, dataset)
             self.quarantined.append({"source": name, "reason": result.reason})
+        self.items += 1
+        self.lost += not kept and bool(result.images or result.reason)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -114,7 +122,7 @@ def _row(item: Item, image: Image, name: str) -> Row:
         "age": label.age,
         "spacing": "" if image.spacing is None else f"{image.spacing:.4g}",
         "source": name,
-        "sha256": item.files[0].sha256,
+        "sha256": item.files[image.file].sha256,
     }
 
 
@@ -127,9 +135,9 @@ def _results(root: Path, items: Sequence[Item], settings: Settings) -> Iterator[
                 done += 1
                 bar.update()
         except BrokenProcessPool:
-            near = items[done].files[0].path
+            near = source_name(items[done].files[0].path, items[done].files[0].sha256, settings.dataset)
             raise ScansynthError(
-                f"a worker process died at {root / near} or soon after: memory ran out, or a decoder crashed. "
+                f"a worker process died at {near} or soon after: memory ran out, or a decoder crashed. "
                 "Free memory, or move that file away and acquire the data set again"
             ) from None
 

@@ -88,11 +88,11 @@ def read_labels(root: Path, entries: Sequence[Entry], dataset: Dataset, key: byt
     if entry is None:
         return None
     labels: dict[str, Label] = {}
-    for row in read_rows(root, entry, ("file",)):
+    for number, row in enumerate(read_rows(root, entry, ("file",)), 1):
         file = row["file"].strip().strip("/")
-        where = f"{root / LABELS}, file {file}"
+        where = f"{root / LABELS}, row {number}"  # not the file: its name may be a patient's, and errors are logged
         if file in labels:
-            raise ScansynthError(f"{where}: it has two rows: keep one")
+            raise ScansynthError(f"{where}: its file has another row: keep one")
         labels[file] = _label(row, file, dataset, key, where)
     return labels
 
@@ -124,8 +124,7 @@ def known_labels(root: Path, files: Sequence[Entry], labels: dict[str, Label] | 
     known = {file.path: label for file in files if (label := label_of(file.path, labels))}
     if not known:
         raise ScansynthError(
-            f"{root / LABELS}: none of its {len(labels)} rows has a file: the first is for "
-            f"{next(iter(labels), 'nothing')}, and there is {files[0].path}. Write paths as they are in {root}"
+            f"{root / LABELS}: none of its {len(labels)} rows has a file. Write paths as they are below {root}"
         )
     return known
 
@@ -141,7 +140,8 @@ def unknown_patient(dataset: Dataset, root: Path) -> ScansynthError:
     return ScansynthError(
         f"{root}: who is on which image is not known, so that images of one {dataset.split_by} cannot be kept in one "
         f"split. Write {LABELS} into that folder, with the columns file and patient (see config/README.md). If "
-        "every image is of somebody else, say split_by: image in the data set's file in config/datasets"
+        "every study, or every image, is of somebody else, say split_by: study (DICOM only) or image in the data set's "
+        "file in config/datasets"
     )
 
 

@@ -35,11 +35,11 @@ def read_listing(root: Path, entries: Sequence[Entry], dataset: Dataset, key: by
 
     Names and order of the files do not matter: items are named by hash, and in the order of their names. What is known
     of an image is what ``dicom_header.KEPT`` keeps of its header, and what ``labels.csv`` says, which comes first. Of
-    an image without PatientID the patient is who has that name and birth date; without a name it is the study (where
-    ``split_by`` is image, the file).
+    an image without PatientID the patient is who has that name and birth date.
 
     Raises:
-        ScansynthError: if there is no image, or if ``labels.csv`` is not as it has to be.
+        ScansynthError: if there is no image, if ``labels.csv`` is not as it has to be, or if who is on an image is not
+            known while images are to be split by patient.
     """
     labels = tables.read_labels(root, entries, dataset, key)
     files = [entry for entry in entries if entry.path != tables.LABELS]
@@ -54,9 +54,9 @@ def read_listing(root: Path, entries: Sequence[Entry], dataset: Dataset, key: by
     known = tables.known_labels(root, images, labels)
     rejected |= {entry.path: f"no row in {tables.LABELS}" for entry in images if entry.path not in known}
     known_images = [entry for entry in images if entry.path in known]
-    images = _without_doubles(known_images, read)
+    images = _without_doubles(known_images)
     pictures = [
-        Picture(entry, read[entry.path], _label(entry, read[entry.path], known[entry.path], dataset, key))
+        Picture(entry, read[entry.path], _label(entry, read[entry.path], known[entry.path], root, dataset, key))
         for entry in images
     ]
     return Listing(
@@ -109,33 +109,28 @@ def _left_out(header: Header) -> str:
     return "a localizer" if header.localizer else ""
 
 
-def _without_doubles(images: Sequence[Entry], read: dict[str, Header]) -> list[Entry]:
-    """Of the files with one SOPInstanceUID the one of the smallest hash, whatever their names are."""
-    kept: dict[str, Entry] = {}
-    for entry in sorted(images, key=lambda entry: (entry.sha256, entry.path)):
-        kept.setdefault(read[entry.path].instance or entry.sha256, entry)
-    return list(kept.values())
+def _without_doubles(images: Sequence[Entry]) -> list[Entry]:
+    """Each file once, whatever its names are; others of one SOPInstanceUID stay, as not all keep it unique."""
+    return list({entry.sha256: entry for entry in sorted(images, key=lambda entry: entry.path, reverse=True)}.values())
 
 
-def _label(entry: Entry, header: Header, given: Label, dataset: Dataset, key: bytes) -> Label:
+def _label(entry: Entry, header: Header, given: Label, root: Path, dataset: Dataset, key: bytes) -> Label:
     return replace(
         given,
-        patient=given.patient or patients.pseudonym(_person(entry, header, dataset), key),
+        patient=given.patient or patients.pseudonym(_person(entry, header, root, dataset), key),
         view=given.view or dicom_header.view(header, dataset),
         sex=given.sex or header.sex,
         age=given.age or dicom_header.age(header, dataset),
     )
 
 
-def _person(entry: Entry, header: Header, dataset: Dataset) -> str:
-    if header.known_by or (header.patient and _alone(dataset) == "study"):
+def _person(entry: Entry, header: Header, root: Path, dataset: Dataset) -> str:
+    """Who is on an image, by PatientID or name; else the study or the image, if the data set says that it is so."""
+    if header.known_by or (header.patient and dataset.split_by == "study"):
         return header.patient
+    if dataset.split_by not in ("study", "image"):
+        raise tables.unknown_patient(dataset, root)
     return entry.sha256
-
-
-def _alone(dataset: Dataset) -> str:
-    """What of an unknown patient is kept in one split."""
-    return "file" if dataset.split_by == "image" else "study"
 
 
 def _item(stack: Sequence[Picture]) -> Item:
@@ -151,7 +146,7 @@ def _identifiers(files: Sequence[Entry], read: dict[str, Header], dataset: Datas
 
 def _flags(headers: Sequence[Header], pictures: Sequence[Picture], doubles: int, dataset: Dataset) -> dict[str, int]:
     counts = Counter(filter(None, map(_left_out, headers)))
-    counts["the same image (SOPInstanceUID) as another file, which is kept"] = doubles
+    counts["the same file as another one, which is kept"] = doubles
     for header in (picture.header for picture in pictures):
         unknown = header.view and not dicom_header.view(header, dataset)
         counts["a view position that is not known, left empty"] += bool(unknown)
@@ -167,6 +162,6 @@ def _notes(pictures: Sequence[Picture], labels: dict[str, Label] | None, dataset
     known_by = Counter(picture.header.known_by for picture in pictures)
     notes = {
         "PatientName": "files have no PatientID: who has the same name and date of birth is taken for the same patient",
-        "": f"files do not say who is on them: only those of one {_alone(dataset)} are kept in one split",
+        "": f"files do not say who is on them: only those of one {dataset.split_by} are kept in one split",
     }
     return tuple(f"{known_by[tag]} {note}" for tag, note in notes.items() if known_by[tag])

@@ -39,9 +39,17 @@ def read_listing(root: Path, entries: Sequence[Entry], dataset: Dataset, key: by
         items,
         rejected=rejected,
         tables=() if labels is None else (tables.LABELS,),
+        notes=_notes(items, dataset),
         rows_without_file=tables.rows_without_file(images, labels),
         identifiers=privacy.words_of((PurePosixPath(entry.path).with_suffix("") for entry in images), dataset),
     )
+
+
+def _notes(items: Sequence[Item], dataset: Dataset) -> tuple[str, ...]:
+    in_folders = all("/" in item.files[0].path for item in items)
+    if not in_folders or any(item.label.findings for item in items) or dataset.findings:
+        return ()
+    return ("images lie in folders, whose names are findings only if the data set's file declares them as such",)
 
 
 def _by_folder(root: Path, labels: dict[str, Label], dataset: Dataset) -> dict[str, Label]:

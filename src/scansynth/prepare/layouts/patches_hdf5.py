@@ -2,19 +2,21 @@
 
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from scansynth.acquire.inventory import Entry
 from scansynth.config import Dataset
 from scansynth.errors import ScansynthError
+from scansynth.prepare import privacy
 from scansynth.prepare.decoded import RejectedError
-from scansynth.prepare.items import File, Item, Label, Listing, parts
+from scansynth.prepare.items import File, Item, Label, Listing, parts, source_name
 from scansynth.prepare.readers import hdf5, packed
 
 NAME = re.compile(r"[^/]+_(train|valid|test)_(x\.h5(?:\.gz)?|y\.h5(?:\.gz)?|meta\.csv)", re.IGNORECASE)
 SPLITS = {"train": "train", "valid": "val", "test": "test"}
 ROLES = {"x": hdf5.PATCHES, "y": hdf5.LABELS, "m": hdf5.SLIDES}  # by the first letter of a name's last part
+TABLES = (hdf5.LABELS, hdf5.SLIDES)
 T = TypeVar("T")
 
 
@@ -39,9 +41,22 @@ def read_listing(root: Path, entries: Sequence[Entry], dataset: Dataset, key: by
     return Listing(
         items,
         rejected={entry.path: "no patches (..._x.h5) belong to it" for entry in entries if entry.path not in used},
-        tables=tuple(sorted(used - {item.files[0].path for item in items})),
+        tables=tuple(sorted(source_name(file.path, file.sha256, dataset) for file in _tables(splits))),
+        identifiers=privacy.words_of(map(PurePosixPath, _slides(root, splits, used)), dataset),
         notes=(note,) if lacking else (),
     )
+
+
+def _tables(splits: dict[str, dict[str, File]]) -> list[File]:
+    return [
+        file for files in splits.values() if hdf5.PATCHES in files for file in files.values() if file.role in TABLES
+    ]
+
+
+def _slides(root: Path, splits: dict[str, dict[str, File]], used: set[str]) -> set[str]:
+    """The names of files and slides."""
+    listed = (files[hdf5.SLIDES] for files in splits.values() if hdf5.SLIDES in files)
+    return used.union(*(_checked(hdf5.slides, root, file) for file in listed))
 
 
 def _by_split(root: Path, entries: Sequence[Entry]) -> dict[str, dict[str, File]]:

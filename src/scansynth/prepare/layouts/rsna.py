@@ -15,13 +15,17 @@ TRAIN = "stage_2_train_images"  # the other images are the challenge's test set
 CLASSES = "stage_2_detailed_class_info.csv"  # a row a box: patientId, class
 BOXES = "stage_2_train_labels.csv"  # likewise: patientId, x, y, width, height, Target
 OPACITY = "Lung Opacity"  # the class of those whose Target is 1
-NOTE = "The RSNA images are a part of NIH ChestX-ray14: neither set may be the other's external test set"
+NOTES = (
+    "The RSNA images are a part of NIH ChestX-ray14: neither set may be the other's external test set",
+    "patientId is one image's, and NIH has several images of most patients: that no patient is in two splits cannot be "
+    "shown",
+)
 
 
 def read_listing(root: Path, entries: Sequence[Entry], dataset: Dataset, key: bytes) -> Listing:
     """An item a training radiograph: its class from the tables; view, sex and age from its header.
 
-    A patient has one radiograph, whose file is named by the patient. Without the tables the images have no labels.
+    A file is named by its patientId, which is no other image's. Without the tables the images have no labels.
 
     Raises:
         ScansynthError: if a table is not as it has to be, if the tables contradict each other or name a class that the
@@ -54,7 +58,7 @@ def read_listing(root: Path, entries: Sequence[Entry], dataset: Dataset, key: by
         tables=tuple(name for name in (CLASSES, BOXES) if name in by_path),
         rows_without_file=len((classes or {}).keys() - {_patient(entry) for entry in train}),
         flags={"test images, which have no labels, left out": unlabelled} if unlabelled else {},
-        notes=(NOTE,),
+        notes=NOTES,
     )
 
 

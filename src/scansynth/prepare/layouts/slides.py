@@ -45,13 +45,11 @@ def read_listing(root: Path, entries: Sequence[Entry], dataset: Dataset, key: by
     outlines = _outlines(entries, slides)
     if outlines:
         packed.absent_and_present(dataset)
-    splits = {entry.path: _official(entry) for entry in slides}
-    whole = set(splits.values()) == {"train-val", "test"}  # else there may be no test set
     items: dict[str, list[Item]] = {}
     names = Names(root, dataset)
     for entry in (entry for entry in slides if entry.path in known):
         label = _label(entry, known[entry.path], root, dataset, key)
-        label = replace(label, split=label.split or (splits[entry.path] if whole else ""))
+        label = replace(label, split=label.split or _official(entry))
         name = names.give(entry, str(PurePosixPath(entry.path).with_suffix("")))
         items[name] = _items(name, entry, outlines.get(entry.path), label)
     xml = sum(entry.path.lower().endswith(".xml") for entry in entries)

@@ -45,38 +45,39 @@ def read(root: Path, item: Item, settings: Settings) -> Iterator[Image | Rejecti
     images = _decode_all(root, item, window)
     first = list(islice(images, 2))
     shared = None
-    if len(first) > 1 and any(_without_span(decoded) for _, decoded in first):
-        shared = _common_span(decoded for _, decoded in chain(first, images))
+    if len(first) > 1 and any(_without_span(decoded) for *_, decoded in first):
+        shared = _common_span(decoded for *_, decoded in chain(first, images))
         first, images = [], _decode_all(root, item, window)  # anew: a series need not fit into memory
-    for suffix, decoded in chain(first, images):
+    for file, suffix, decoded in chain(first, images):
         try:
             if isinstance(decoded, RejectedError):
                 raise decoded
-            yield normalize(replace(decoded, span=decoded.span or shared), settings.images, suffix)
+            image = normalize(replace(decoded, span=decoded.span or shared), settings.images, suffix)
+            yield replace(image, file=file)
         except RejectedError as rejected:
             if not suffix:
                 raise
-            yield Rejection(suffix, str(rejected))
+            yield Rejection(suffix, str(rejected), file)
 
 
 def _decode_all(
     root: Path, item: Item, window: tuple[float, float] | None
-) -> Iterator[tuple[str, Decoded | RejectedError]]:
+) -> Iterator[tuple[int, str, Decoded | RejectedError]]:
     several = len(item.files) > 1
-    for place, file in enumerate(item.files, 1):
-        suffix = f"_{place:03d}" if several else ""
+    for place, file in enumerate(item.files):
+        suffix = f"_{place + 1:03d}" if several else ""
         try:
             header = parse(io.BytesIO(read_file(root, file)))
             frames = count(header)
         except RejectedError as rejected:
-            yield suffix, rejected
+            yield place, suffix, rejected
             continue
         for index in range(frames):
             name = f"{suffix}_f{index + 1:03d}" if frames > 1 else suffix
             try:
-                yield name, decode(header, index, window)
+                yield place, name, decode(header, index, window)
             except RejectedError as rejected:
-                yield name, rejected
+                yield place, name, rejected
 
 
 def _without_span(decoded: Decoded | RejectedError) -> bool:

@@ -79,9 +79,15 @@ def read(root: Path, item: Item, settings: Settings) -> Iterator[Image | Rejecti
         return
     ((name, scan),) = scans.items()
     for time in range(scan.times):
-        with _about(name):
-            volume = scan.volume(time)
-        yield from _cut({name: volume}, mask, settings, f"_t{time:03d}" if scan.times > 1 else "")
+        suffix = f"_t{time:03d}" if scan.times > 1 else ""
+        try:
+            with _about(name):
+                volume = scan.volume(time)
+            yield from _cut({name: volume}, mask, settings, suffix)
+        except RejectedError as rejected:
+            if not suffix:
+                raise
+            yield Rejection(suffix, str(rejected))
 
 
 def decode(content: bytes) -> Scan:

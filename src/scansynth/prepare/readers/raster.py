@@ -24,9 +24,10 @@ def read(root: Path, item: Item, settings: Settings) -> Iterator[Image]:
 
 
 def decode(content: bytes) -> Decoded:
-    """Decode a file of 8 or 16 bits, gray or in colour; one channel or three.
+    """Decode a file of 8 or 16 bits or of floats, gray or (8 bits) in colour; one channel or three.
 
-    Transparency is ignored (some NIH files are RGBA). The span is the full range of the bit depth.
+    Transparency is ignored (some NIH files are RGBA). The span is the full range of 8 bits; how many of 16 are in use a
+    file does not say.
 
     Raises:
         RejectedError: if it is of none of the formats, or damaged.
@@ -36,10 +37,14 @@ def decode(content: bytes) -> Decoded:
             warnings.simplefilter("ignore")
             image = Pillow.open(io.BytesIO(content), formats=FORMATS)
             image.load()
-            if image.mode.startswith("I"):
-                return Decoded(np.asarray(image)[None], (0.0, 65535.0))
+            if getattr(image, "n_frames", 1) > 1:
+                raise RejectedError(f"it has {image.n_frames} pages: only single images are read")
+            if image.mode[0] in "IF":
+                return Decoded(np.asarray(image)[None])
             # Pillow drops transparency here, and reads palettes.
             pixels = np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
+    except RejectedError:
+        raise
     except UnidentifiedImageError:
         raise RejectedError(f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file") from None
     except Exception as error:  # Pillow's plugins fail with errors of every kind
