@@ -1,6 +1,6 @@
 """How fast preparation is beside a bare loop of decoding and resizing, how it scales, and what memory it takes.
 
-``python tests/benchmarks/prepare.py [--images 400] [--many 20000] [--patches 50000] [--output FILE]``
+``python tests/benchmarks/prepare.py [--images 1000] [--many 20000] [--patches 50000] [--output FILE]``
 
 Writes JSON: ratios (ours over the bare loop's images a second and core, paired and repeated), images a second by cores,
 peak memory by number of images, and the same for an HDF5 file of PatchCamelyon's form.
@@ -30,19 +30,19 @@ from scansynth.prepare.listing import read_listing
 from scansynth.prepare.read import read_item
 
 DISTINCT = 100  # files; more images are links to them
-SIDE = 1024  # as NIH's
+SIDE, SMALL = 1024, 256  # as NIH's, and for the memory, which does not depend on it
 REPEATS = 5
 ABOUT = {"title": "benchmark", "licence": "", "citation": "", "address": ""}
 
 
-def make_radiographs(folder: Path) -> list[Path]:
+def make_radiographs(folder: Path, side: int = SIDE) -> list[Path]:
     """PNG files with the size and about the entropy of NIH's: smooth shapes and a little noise, 8 bits."""
     files = []
     for i in range(DISTINCT):
         random = np.random.default_rng(i)
-        shapes = ndimage.zoom(random.normal(0, 1, (16, 16)), SIDE / 16, order=3)
-        pixels = 128 + 45 * shapes + ndimage.gaussian_filter(random.normal(0, 6, (SIDE, SIDE)), 1)
-        files.append(folder / f"{i:04}.png")
+        shapes = ndimage.zoom(random.normal(0, 1, (16, 16)), side / 16, order=3)
+        pixels = 128 + 45 * shapes + ndimage.gaussian_filter(random.normal(0, 6, (side, side)), 1)
+        files.append(folder / f"{side}_{i:04}.png")
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(files[-1])
     return files
 
@@ -130,7 +130,6 @@ def patches(folder: Path, count: int, cores: int) -> dict:
     make_patches(folder, count)
     about = Dataset(**ABOUT, layout="patches_hdf5", findings=("Normal", "Tumour"), no_finding="Normal")
     entries = [Entry(file.name, file.stat().st_size, sha256(file)) for file in sorted(folder.glob("pcam_*"))]
-    (folder / "raw").mkdir()
     (folder / "files").symlink_to(".")
     listing = read_listing(folder, entries, about, b"key")
     settings = Settings(dataset=about, images=Images(size=96, channels="rgb"), slices=Slices(), patches=Patches())
@@ -152,11 +151,13 @@ def main() -> None:
         folder = Path(scratch)
         (folder / "files").symlink_to(".")
         files = make_radiographs(folder)
-        found = {"radiographs": f"{SIDE} x {SIDE} PNG to {settings.images.size}", "one_core": {}}
+        found = {"radiographs": f"{SIDE} x {SIDE} PNG to {settings.images.size}; by number: {SMALL} x {SMALL}"}
         found["one_core"] = per_core(folder, files, settings)
-        found["stage"] = [
-            shard(folder, Listing(items(files, count)), settings, used)
-            for used, count in [*((n, options.images) for n in sorted({1, cores})), (cores, options.many)]
+        listing = Listing(items(files, options.images))
+        found["by_cores"] = [shard(folder, listing, settings, used) for used in sorted({1, cores})]
+        small = make_radiographs(folder, SMALL)
+        found["by_number"] = [
+            shard(folder, Listing(items(small, count)), settings, cores) for count in (options.images, options.many)
         ]
     with tempfile.TemporaryDirectory() as scratch:
         found["patches_hdf5"] = patches(Path(scratch), options.patches, cores)
