@@ -12,56 +12,32 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from nibabel.affines import apply_affine
 from threadpoolctl import threadpool_limits
 
 from scansynth import cores
 from scansynth import workers as processes
 from scansynth.acquire.phantoms import brain_anatomy as anatomy
-from scansynth.acquire.phantoms.brain_anatomy import MM, SHAPE, Head, Tumour
+from scansynth.acquire.phantoms.brain_anatomy import Head, Tumour
+from scansynth.acquire.phantoms.brain_scan import Scanner, draw_scanner, scan
+from scansynth.acquire.phantoms.brain_shapes import GRID, MM
 from scansynth.files import atomic, write_text
 
-# T1 and T2 (ms) and proton density (share of water's) at 1.5 T, as in Stanisz et al. 2005 (Magn. Reson. Med. 54) and
-# Wansapura et al. 1999 (J. Magn. Reson. Imaging 9), rounded; of tumours from the ranges in the literature.
-TISSUES = {
-    "csf": (4000.0, 2000.0, 1.00),
-    "gray": (1050.0, 100.0, 0.82),
-    "white": (620.0, 78.0, 0.70),
-    "deep": (900.0, 85.0, 0.78),
-    "lesion": (1150.0, 150.0, 0.82),  # white-matter hyperintensities
-    "oedema": (1250.0, 170.0, 0.86),
-    "rim": (1300.0, 145.0, 0.86),
-    "core": (2300.0, 330.0, 0.93),
-}
-LABELS = {"core": 1, "oedema": 2, "rim": 4}
-_SUBJECT, _NOISE = range(2)  # keys that keep the random streams apart
+SHAPE = (120, 120, 78)  # voxels to the left, to the back, up
+AFFINE = np.array([[-MM, 0, 0, 0], [0, -MM, 0, MM * (SHAPE[1] - 1)], [0, 0, MM, 0], [0, 0, 0, 1]])  # as BraTS has it
+LABELS = {1: ("necrosis", "solid"), 2: ("oedema",), 4: ("rim",)}
+_SUBJECT, _SCAN = range(2)  # keys that keep the random streams apart
 
 
 @dataclass(frozen=True)
-class Scanner:
-    """How a subject was scanned."""
+class Subject:
+    """A subject: the contrasts and labels are int16, the shares of each tissue float32, all of shape ``SHAPE``."""
 
-    gain: np.ndarray  # of t1, t2, flair
-    bias: float  # standard deviation of the logarithm of the receive field
-    noise: float  # standard deviation of each part of the complex signal, as a share of white matter in T1
-    blur: float  # voxels, standard deviation of the point spread
-
-
-def spin_echo(t1: float, t2: float, density: float, *, tr: float, te: float) -> float:
-    """Signal of a spin echo; times in ms."""
-    return density * (1 - np.exp(-tr / t1)) * np.exp(-te / t2)
-
-
-def inversion_recovery(t1: float, t2: float, density: float, *, tr: float, ti: float, te: float) -> float:
-    """Signal (magnitude) of a spin echo after an inversion; times in ms."""
-    return density * abs(1 - 2 * np.exp(-ti / t1) + np.exp(-tr / t1)) * np.exp(-te / t2)
-
-
-# FLAIR's inversion time nulls CSF: ti = T1 (ln 2 - ln(1 + exp(-tr / T1))).
-CONTRASTS = {
-    "t1": partial(spin_echo, tr=520.0, te=10.0),
-    "t2": partial(spin_echo, tr=4500.0, te=95.0),
-    "flair": partial(inversion_recovery, tr=9000.0, ti=2370.0, te=115.0),
-}
+    head: Head
+    scanner: Scanner
+    shares: dict[str, np.ndarray]
+    volumes: dict[str, np.ndarray]
+    labels: np.ndarray
 
 
 def name(index: int) -> str:
@@ -70,103 +46,134 @@ def name(index: int) -> str:
 
 
 def draw(seed: int, index: int) -> tuple[Head, Scanner]:
-    """A subject's anatomy and scan; about half have a tumour."""
+    """A subject's anatomy and scanner; about half have a tumour. Raises ValueError for a negative index."""
+    if index < 0:
+        raise ValueError(f"subject index must not be negative, got {index}")
     rng = _stream(seed, _SUBJECT, index)
     age = int(np.clip(rng.normal(55, 17), 19, 90))
     female = bool(rng.random() < 0.5)
-    shrunk = np.clip((age - 40) / 50, 0, 1) + rng.normal(0, 0.12)
-    size = rng.normal(0.965 if female else 1.0, 0.03)
-    tumour = None
-    if rng.random() < 0.5:
-        radius = rng.uniform(9, 23)
-        tumour = Tumour(
-            centre=np.array([rng.choice((-1, 1)) * rng.uniform(20, 44), rng.uniform(-44, 44), rng.uniform(-4, 40)]),
-            radius=radius,
-            necrotic=rng.uniform(0.3, 0.75),
-            oedema=rng.uniform(4, 18),
-            push=rng.uniform(0.1, 0.3) * radius,
-        )
+    shrunk = min(max((age - 40) / 50, 0), 1) + rng.normal(0, 0.12)
+    size = np.clip(rng.normal(0.955 if female else 0.985, 0.018), 0.93, 1.02)
     head = Head(
         age=age,
         female=female,
-        half_axes=np.array([68, 86, 66]) * size * rng.normal(1, 0.025, 3),
-        narrowing=rng.uniform(0.08, 0.2),
-        sulci=float(np.clip(0.25 + 0.9 * shrunk + rng.normal(0, 0.12), 0.1, 1.6)),
-        ventricles=float(np.clip(0.85 + 0.5 * shrunk + rng.normal(0, 0.12), 0.6, 1.7)),
-        ribbon=rng.uniform(2.7, 3.4) - 0.3 * shrunk,
-        lesions=float(np.clip((age - 48) / 40 + rng.normal(0, 0.25), 0, 1.2)),
-        tumour=tumour,
-        turn=rng.normal(0, 0.05, 3),
-        shift=rng.normal(0, 2.5, 3),
+        scale=size * np.clip(rng.normal(1, 0.015, 3), 0.97, 1.03),
+        narrowing=rng.uniform(0.1, 0.22),
+        sulci=float(np.clip(0.4 + 0.5 * shrunk + rng.normal(0, 0.08), 0.25, 1.1)),
+        depth=rng.uniform(16, 21),
+        ventricles=float(np.clip(1 + 0.6 * shrunk + rng.normal(0, 0.15), 0.7, 2)),
+        ribbon=rng.uniform(2.3, 2.8) - 0.2 * shrunk,
+        lesions=float(np.clip((age - 45) / 45 + rng.normal(0, 0.25), 0, 1.2)),
+        tumour=draw_tumour(rng) if rng.random() < 0.5 else None,
+        turn=rng.normal(0, 0.04, 3),
+        shift=rng.normal(0, (2, 2, 1)),
         fields=int(rng.integers(2**31)),
     )
-    scanner = Scanner(
-        gain=rng.uniform(600, 2400, 3),
-        bias=rng.uniform(0.03, 0.12),
-        noise=rng.uniform(0.015, 0.04),
-        blur=rng.uniform(0.35, 0.6),
+    return head, draw_scanner(rng)
+
+
+def draw_tumour(rng: np.random.Generator) -> Tumour:
+    """A tumour somewhere in a hemisphere, nowhere near the surface with its middle; a third do not enhance."""
+    radius = rng.uniform(8, 22)
+    while True:
+        centre = np.array([rng.uniform(16, 48), rng.uniform(-75, 45), rng.uniform(-5, 55)])
+        if (((centre - [0, -18, 2]) / (np.array([62, 84, 68]) - radius / 2)) ** 2).sum() < 1:
+            break
+    centre[0] *= rng.choice((-1, 1))
+    enhances = rng.random() < 2 / 3
+    return Tumour(
+        centre=centre,
+        radius=radius,
+        necrotic=rng.uniform(0.3, 0.75) if enhances else None,
+        oedema=rng.uniform(4, 16),
+        push=rng.uniform(0.1, 0.3) * radius,
     )
-    return head, scanner
 
 
-def tissues(seed: int, index: int) -> dict[str, np.ndarray]:
-    """Shares of each tissue (``TISSUES``) in each voxel, float32 of shape ``SHAPE``; their sum is 1 in the brain."""
-    return anatomy.tissues(draw(seed, index)[0])
-
-
-def render(seed: int, index: int) -> tuple[dict[str, np.ndarray], np.ndarray, dict]:
-    """The contrasts and the labels of a subject, int16 of shape ``SHAPE``, and its row of the truth table."""
+def render(seed: int, index: int) -> Subject:
+    """Make subject ``index`` of ``seed``."""
     head, scanner = draw(seed, index)
     shares = anatomy.tissues(head)
     brain = sum(shares.values()) > 0.5
-    rng = _stream(seed, _NOISE, index)
-    spread = np.float32(scanner.noise * CONTRASTS["t1"](*TISSUES["white"]))
-    volumes = {}
-    for contrast, gain in zip(CONTRASTS, scanner.gain, strict=True):
-        clean = sum(share * np.float32(CONTRASTS[contrast](*TISSUES[tissue])) for tissue, share in shares.items())
-        field = np.exp(np.float32(scanner.bias) * anatomy.field(rng, 70.0))
-        signal = (anatomy.smooth(clean, scanner.blur) * field)[brain]
-        real, imaginary = spread * rng.standard_normal((2, len(signal)), dtype=np.float32)
-        volumes[contrast] = np.zeros(SHAPE, np.int16)
-        # Rician noise; only what lies outside the brain is 0.
-        volumes[contrast][brain] = np.maximum(np.rint(gain * np.hypot(signal + real, imaginary)), 1)
-    labels = np.zeros(SHAPE, np.int16)
-    for tissue, label in LABELS.items():
-        labels[brain & (shares[tissue] > 0.5)] = label
-    return volumes, labels, _truth(index, head, scanner, shares, labels)
+    volumes = scan(scanner, shares, brain, _stream(seed, _SCAN, index))
+    diseased = np.stack([sum(shares[tissue] for tissue in tissues) for tissues in LABELS.values()])
+    labels = np.where(diseased.sum(0) > 0.5, np.array(list(LABELS), np.int16)[diseased.argmax(0)], np.int16(0))
+    return Subject(
+        head,
+        scanner,
+        {tissue: _framed(share) for tissue, share in shares.items()},
+        {contrast: _framed(volume) for contrast, volume in volumes.items()},
+        _framed(labels * brain),
+    )
 
 
-def _truth(index: int, head: Head, scanner: Scanner, shares: dict, labels: np.ndarray) -> dict:
-    millilitres = MM**3 / 1000
-    row = {"subject": name(index), "age": head.age, "sex": "MF"[head.female], "tumour": int(head.tumour is not None)}
-    row |= {f"{tissue}_ml": round(float(share.sum()) * millilitres, 2) for tissue, share in shares.items()}
-    row |= {f"label_{label}_ml": round(int((labels == label).sum()) * millilitres, 2) for label in LABELS.values()}
-    centre = ("", "", "") if head.tumour is None else (round(float(mm), 1) for mm in head.tumour.centre)
-    row |= dict(zip(("tumour_left_mm", "tumour_posterior_mm", "tumour_superior_mm"), centre, strict=True))
-    return row | {"bias": round(scanner.bias, 4), "noise": round(scanner.noise, 4)}
+def _framed(volume: np.ndarray) -> np.ndarray:
+    """A volume of the grid in the middle of the image."""
+    return np.pad(volume, [(more // 2, more - more // 2) for more in np.subtract(SHAPE, GRID)])
 
 
-def make(seed: int, folder: Path, index: int) -> dict:
+def tissues(seed: int, index: int) -> dict[str, np.ndarray]:
+    """Shares of each of ``brain_anatomy.TISSUES`` in each voxel of a subject, in the images' own frame.
+
+    They are float32 of shape ``SHAPE`` and add up to 1 in the head, to less at its surface, and to 0 outside.
+    """
+    return {tissue: _framed(share) for tissue, share in anatomy.tissues(draw(seed, index)[0]).items()}
+
+
+def measure(subject: Subject) -> dict[str, int | float | str]:
+    """What is known of a subject, flat, for a table.
+
+    Volumes (``ml``) are of shares, those of the tumour of labels (core: 1 and 4, oedema: 2). The brain is all but CSF,
+    gray matter has the nuclei, white matter its lesions, CSF the ventricles. The tumour's place is the middle of its
+    core in the NIfTI files' coordinates (mm), its hemisphere the patient's.
+    """
+    head, scanner, labels = subject.head, subject.scanner, subject.labels
+    millilitre = MM**3 / 1000
+    ml = {tissue: float(share.sum(dtype=np.float64)) * millilitre for tissue, share in subject.shares.items()}
+    core = np.isin(labels, (1, 4))
+    place = apply_affine(AFFINE, np.argwhere(core).mean(0)) if head.tumour else ("", "", "")
+    known = {"age": head.age, "sex": "MF"[head.female], "tumour": int(head.tumour is not None)}
+    known |= {
+        "brain_ml": sum(ml.values()) - ml["csf"] - ml["ventricles"],
+        "csf_ml": ml["csf"] + ml["ventricles"],
+        "white_ml": ml["white"] + ml["lesion"],
+        "gray_ml": ml["gray"] + ml["striatum"] + ml["pallidum"],
+        "ventricles_ml": ml["ventricles"],
+        "lesions_ml": ml["lesion"],
+        "tumour_core_ml": int(core.sum()) * millilitre,
+        "oedema_ml": int((labels == 2).sum()) * millilitre,
+        "hemisphere": ("left" if head.tumour.centre[0] > 0 else "right") if head.tumour else "",
+        "enhancing": int(head.tumour.necrotic is not None) if head.tumour else "",
+        **dict(zip(("tumour_x_mm", "tumour_y_mm", "tumour_z_mm"), place, strict=True)),
+        "bias": scanner.bias,
+        "noise": scanner.noise,
+        "blur_mm": scanner.blur * MM,
+    }
+    for contrast, sequence in scanner.sequences.items():
+        known |= {f"{contrast}_tr_ms": sequence.tr, f"{contrast}_te_ms": sequence.te}
+        known |= {f"{contrast}_ti_ms": sequence.ti or "", f"{contrast}_gain": scanner.gain[contrast]}
+    return {key: round(float(value), 4) if isinstance(value, float) else value for key, value in known.items()}
+
+
+def make(seed: int, folder: Path, index: int) -> dict[str, int | float | str]:
     """Write one subject; returns its row of the truth table."""
-    volumes, labels, row = render(seed, index)
-    affine = np.diag([-MM, -MM, MM, 1.0])  # LPS, as BraTS has it
-    affine[:3, 3] = np.array([1, 1, -1]) * MM * (np.array(SHAPE) - 1) / 2
-    for kind, voxels in (*volumes.items(), ("seg", labels)):
-        image = nib.Nifti1Image(voxels, affine)
+    subject = render(seed, index)
+    for kind, voxels in (*subject.volumes.items(), ("seg", subject.labels)):
+        image = nib.Nifti1Image(voxels, AFFINE)
         image.header.set_xyzt_units("mm")
-        with atomic(folder / name(index) / f"{name(index)}_{kind}.nii.gz") as partial_file:
+        with atomic(folder / name(index) / f"{name(index)}_{kind}.nii.gz") as file:
             # Without the clock and the name that gzip would write into the file.
-            partial_file.write_bytes(gzip.compress(image.to_bytes(), compresslevel=4, mtime=0))
-    return row
+            file.write_bytes(gzip.compress(image.to_bytes(), compresslevel=4, mtime=0))
+    return {"subject": name(index)} | measure(subject)
 
 
 def generate(folder: Path, *, count: int, seed: int, workers: int | None = None) -> None:
-    """Write ``count`` subjects and ``truth.csv``, what is known of them.
+    """Write ``count`` subjects and ``truth.csv``, what is known of them (see ``measure``).
 
     Makes ``folder/BraTS2021_00000/BraTS2021_00000_{t1,t2,flair,seg}.nii.gz`` and so on: 120 x 120 x 78 voxels of 2 mm,
-    int16, 0 outside the brain, labels as in BraTS (1 necrotic core, 2 oedema, 4 enhancing rim). ``workers`` processes
-    are used (default: one per core granted); the bytes do not depend on it. Raises ValueError if ``count`` or
-    ``workers`` is below 1.
+    int16, 0 outside the brain, labels as in BraTS (1 necrotic or non-enhancing core, 2 oedema, 4 enhancing rim).
+    ``workers`` processes are used (default: one per core granted); the bytes do not depend on it. Raises ValueError if
+    ``count`` or ``workers`` is below 1.
     """
     workers = cores.granted() if workers is None else workers
     if count < 1 or workers < 1:
@@ -179,7 +186,7 @@ def generate(folder: Path, *, count: int, seed: int, workers: int | None = None)
         with processes.pool(workers) as pool:
             rows = list(pool.map(job, range(count)))
     table = io.StringIO()
-    writer = csv.DictWriter(table, rows[0].keys(), lineterminator="\n")
+    writer = csv.DictWriter(table, rows[0], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_text(Path(folder) / "truth.csv", table.getvalue())
