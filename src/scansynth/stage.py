@@ -17,12 +17,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from scansynth import digest
 from scansynth.config import Settings, parse_settings
 from scansynth.errors import ScansynthError
 from scansynth.files import sha256, write_json
+from scansynth.lock import alone
 
 # The libraries whose version can change a number.
 LIBRARIES = (
@@ -61,7 +60,8 @@ def run(
     without a traceback, and the process ends with status 1; finished files stay as they were.
     """
     job = _parse(name, inputs, outputs, lists, texts, argv)
-    with _plain_errors(name), _alone(job.outputs[outputs[0]]):
+    first = job.outputs[outputs[0]]
+    with _plain_errors(name), alone(_lock(first), f"making {first}"):
         for output in job.outputs.values():
             for partial in output.parent.glob(f".{output.stem}.*.partial{output.suffix}"):
                 partial.unlink()  # of a run that was killed while it wrote
@@ -164,20 +164,8 @@ def _fail(name: str, message: str) -> None:
     raise SystemExit(1)
 
 
-@contextlib.contextmanager
-def _alone(output: Path) -> Iterator[None]:
-    """Wait while another process makes the same output: one that outlived a killed workflow, say.
-
-    The lock is the kernel's, so that it ends with its holder, however that ended.
-    """
-    lock = FileLock(Path(".scansynth/locks") / f"{digest.of_value(output.as_posix())}.lock")
-    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print(f"waiting for another process that is making {output}", file=sys.stderr)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+def _lock(output: Path) -> Path:
+    """What is held while ``output`` is made: another process may be at it that outlived a killed workflow, say."""
+    path = Path(".scansynth/locks") / f"{digest.of_value(output.as_posix())}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path

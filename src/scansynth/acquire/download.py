@@ -9,18 +9,17 @@ import hashlib
 import os
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from scansynth.acquire.transfer import Part, Transfer
 from scansynth.errors import ScansynthError
 from scansynth.files import read_json, write_json
+from scansynth.lock import alone
 
 HASH = re.compile(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}")
 CHECKSUM = re.compile(r"([0-9a-fA-F]{32}) [ *](\S.*)")
@@ -116,7 +115,7 @@ def fetch(
     """
     path = folder / remote.name
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(path):
+    with alone(path.with_name(f".{path.name}.lock"), f"fetching {path}"):
         if path.exists():
             _recheck(remote, folder)
             return path
@@ -204,17 +203,3 @@ def _remember(remote: Remote, folder: Path, found: str) -> None:
     with FileLock(folder / ".verified.lock"):
         records = _records(folder) | {remote.name: _record(folder / remote.name, found)}
         write_json(folder / ".verified.json", dict(sorted(records.items())))
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    lock = FileLock(path.with_name(f".{path.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print(f"waiting for another process that is fetching {path}", file=sys.stderr)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()

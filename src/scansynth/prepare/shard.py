@@ -43,8 +43,7 @@ class Shard:
         """Add what became of an item."""
         kept = 0
         for part in result.images:
-            file = result.item.files[part.file]
-            name = source_name(file.path, file.sha256, dataset)
+            name = _source(result.item, part.file, dataset)
             if isinstance(part, Rejection):
                 self.quarantined.append({"source": name, "reason": f"{part.suffix.lstrip('_')}: {part.reason}"})
                 continue
@@ -55,9 +54,7 @@ class Shard:
             self.masks += part.mask is not None
             kept += 1
         if result.reason:
-            file = result.item.files[0]
-            name = source_name(file.path, file.sha256, dataset)
-            self.quarantined.append({"source": name, "reason": result.reason})
+            self.quarantined.append({"source": _source(result.item, 0, dataset), "reason": result.reason})
         self.items += 1
         self.lost += not kept and bool(result.images or result.reason)
 
@@ -110,6 +107,11 @@ def _number(text: str) -> tuple[int, int]:
     return int(number), int(count)
 
 
+def _source(item: Item, number: int, dataset: Dataset) -> str:
+    file = item.files[number]
+    return source_name(file.path, file.sha256, dataset)
+
+
 def _row(item: Item, image: Image, name: str) -> Row:
     label = item.label
     return {
@@ -135,7 +137,7 @@ def _results(root: Path, items: Sequence[Item], settings: Settings) -> Iterator[
                 done += 1
                 bar.update()
         except BrokenProcessPool:
-            near = source_name(items[done].files[0].path, items[done].files[0].sha256, settings.dataset)
+            near = _source(items[done], 0, settings.dataset)
             raise ScansynthError(
                 f"a worker process died at {near} or soon after: memory ran out, or a decoder crashed. "
                 "Free memory, or move that file away and acquire the data set again"
