@@ -84,6 +84,9 @@ class Dataset(Section):
     )
     no_finding: str = Field("", description="The label that says that there is none of the others.")
     views: tuple[str, ...] = Field((), description="The view positions, in the same way.")
+    anatomy: Literal["chest", "brain", "tissue"] | None = Field(
+        None, description="What the images show, where there are measures of it."
+    )
     licence: str = Field(description="The licence's name.")
     terms: str = Field("", description="What it asks of whoever uses the data.")
     citation: str = Field(description="The publication to cite.")
@@ -266,17 +269,77 @@ class Probe(Section):
     seed: Seed = Field(0, description="Seed of initial weights and order.")
 
 
+class Extract(Section):
+    """The feature spaces that images are compared in."""
+
+    extractors: Annotated[tuple[Literal["inception", "xrv", "probe", "radiomics"], ...], Field(min_length=1)] = Field(
+        ("probe", "radiomics"), description="Feature spaces; inception alone gives what is called FID."
+    )
+    inception: str | None = Field(
+        None, description="File of FID's published Inception weights; null: they are downloaded where they are needed."
+    )
+    xrv: str | None = Field(None, description="File of TorchXRayVision's DenseNet121 weights, as safetensors.")
+
+    @model_validator(mode="after")
+    def _xrv_has_weights(self) -> "Extract":
+        if "xrv" in self.extractors and not self.xrv:
+            raise ValueError("extract.extractors names xrv: extract.xrv has to name the file of its weights")
+        return self
+
+
+class Reader(Section):
+    """The classifier, trained on real images, that reads what synthetic ones show."""
+
+    steps: PositiveInt = Field(500, description="Optimiser steps.")
+    batch: PositiveInt = Field(32, description="Images a step.")
+    learning_rate: PositiveFloat = Field(1e-3, description="Peak learning rate.")
+    seed: Seed = Field(0, description="Seed of initial weights and order.")
+
+
+class Segmenter(Section):
+    """The network that outlines lungs and heart, trained on phantoms, whose outlines are known."""
+
+    count: PositiveInt = Field(600, description="Phantoms to train it on.")
+    steps: PositiveInt = Field(400, description="Optimiser steps.")
+    batch: PositiveInt = Field(16, description="Images a step.")
+    learning_rate: PositiveFloat = Field(2e-3, description="Peak learning rate.")
+    seed: Seed = Field(
+        0, description="Seed of initial weights and order; its phantoms are others than an experiment's."
+    )
+
+
 class Evaluate(Section):
     """Distances between sets of images."""
 
-    extractors: tuple[Literal["probe", "radiomics"], ...] = Field(
-        ("probe", "radiomics"), description="Feature spaces in which the distances are measured."
-    )
     bootstrap: PositiveInt = Field(100, description="Bootstrap replicates of an interval.")
     kid_subset: Annotated[int, Field(ge=2)] = Field(100, description="Images in each subset of the kernel distance.")
     kid_subsets: PositiveInt = Field(50, description="Number of these subsets.")
+    neighbours: PositiveInt = Field(5, description="Neighbours that make an image's ball, for precision and recall.")
     small: PositiveInt = Field(2048, description="Results from fewer images than this are flagged as small.")
     seed: Seed = Field(0, description="Seed of subsets and replicates.")
+
+
+class Memorization(Section):
+    """The search for copies of training images."""
+
+    false_alarms: Annotated[float, Field(gt=0, lt=0.5)] = Field(
+        0.005, description="Share of held-out images that the threshold may take for copies."
+    )
+
+
+class Anatomy(Section):
+    """What is measured of the anatomy."""
+
+    domain: Literal["auto", "chest", "brain", "tissue", "none"] = Field(
+        "auto", description="Whose measures are taken; auto: those of what the data set is registered to show."
+    )
+
+
+class Sensitivity(Section):
+    """The study of which metric sees which damage."""
+
+    count: PositiveInt = Field(256, description="Images that are damaged, at most.")
+    seed: Seed = Field(0, description="Seed of the damage.")
 
 
 class Experiment(Section):
@@ -292,7 +355,13 @@ class Experiment(Section):
     train: Train = Train()
     sample: Sample = Sample()
     probe: Probe = Probe()
+    extract: Extract = Extract()
+    reader: Reader = Reader()
+    segmenter: Segmenter = Segmenter()
     evaluate: Evaluate = Evaluate()
+    memorization: Memorization = Memorization()
+    anatomy: Anatomy = Anatomy()
+    sensitivity: Sensitivity = Sensitivity()
 
     @model_validator(mode="after")
     def _stains_have_colours(self) -> "Experiment":
@@ -316,7 +385,13 @@ class Settings(BaseModel):
     train: Train | None = None
     sample: Sample | None = None
     probe: Probe | None = None
+    extract: Extract | None = None
+    reader: Reader | None = None
+    segmenter: Segmenter | None = None
     evaluate: Evaluate | None = None
+    memorization: Memorization | None = None
+    anatomy: Anatomy | None = None
+    sensitivity: Sensitivity | None = None
 
 
 # The sections that each stage (a module of the package) reads: its results depend on these keys and on no others.
@@ -331,9 +406,16 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "baselines.pca": ("sample",),
     "baselines.untrained": ("network", "diffusion", "sample"),
     "evaluate.probe": ("probe",),
-    "evaluate.features": ("evaluate",),
+    "evaluate.features": ("extract",),
     "evaluate.fid": ("evaluate",),
     "evaluate.inception_score": ("evaluate",),
+    "evaluate.coverage": ("evaluate",),
+    "evaluate.diversity": ("evaluate",),
+    "evaluate.memorization": ("evaluate", "memorization"),
+    "evaluate.reader": ("reader",),
+    "evaluate.segmenter": ("images", "segmenter"),
+    "evaluate.anatomy": ("dataset", "evaluate", "anatomy"),
+    "evaluate.sensitivity": ("dataset", "extract", "evaluate", "memorization", "anatomy", "sensitivity"),
     "evaluate.picture": (),
 }
 
