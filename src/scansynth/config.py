@@ -397,6 +397,7 @@ class Settings(BaseModel):
 # The sections that each stage (a module of the package) reads: its results depend on these keys and on no others.
 SECTIONS: dict[str, tuple[str, ...]] = {
     "acquire": ("dataset", "data"),
+    "acquire.weights": (),
     "prepare.listing": ("dataset",),
     "prepare.shard": ("dataset", "images", "slices", "patches"),
     "prepare": ("dataset", "images", "slices", "patches"),

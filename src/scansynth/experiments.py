@@ -112,3 +112,10 @@ class Experiments:
         """Where the experiment's image store lies: the path of its array, less the suffix."""
         experiment = self[name]
         return f"data/images/{experiment.data.dataset}_{experiment.images.size}"
+
+    def anatomy(self, name: str) -> str:
+        """What the experiment's images show, where there are measures of it: chest, brain, tissue or none."""
+        experiment = self[name]
+        if experiment.anatomy.domain != "auto":
+            return experiment.anatomy.domain
+        return self.datasets[experiment.data.dataset].anatomy or "none"

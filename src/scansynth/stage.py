@@ -55,8 +55,8 @@ def run(
 ) -> None:
     """Parse the stage's command line, do its work, and write the record beside the first output.
 
-    ``inputs`` and ``outputs`` name files, each given as ``--name FILE``, ``lists`` inputs of which there are several
-    (``--name FILE FILE``), ``texts`` arguments that are not files. An error that the user can mend is printed
+    ``inputs`` and ``outputs`` name files, each given as ``--name FILE``, ``lists`` inputs of which there are any number
+    (``--name FILE FILE``, or none), ``texts`` arguments that are not files. An error that the user can mend is printed
     without a traceback, and the process ends with status 1; finished files stay as they were.
     """
     job = _parse(name, inputs, outputs, lists, texts, argv)
@@ -123,7 +123,7 @@ def _parse(
         kind = "written" if file in outputs else "read"
         parser.add_argument(f"--{file}", type=Path, required=True, metavar="FILE", help=kind)
     for file in lists:
-        parser.add_argument(f"--{file}", type=Path, required=True, metavar="FILE", nargs="+", help="read")
+        parser.add_argument(f"--{file}", type=Path, default=[], metavar="FILE", nargs="*", help="read")
     for text in texts:
         parser.add_argument(f"--{text}", required=True)
     values = vars(parser.parse_args(argv))

@@ -1,16 +1,19 @@
 """From a store and synthetic images to the result files, by the stages' command lines."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
-from scansynth.errors import ScansynthError
+from scansynth.config import Evaluate
 from scansynth.evaluate import features, fid, inception_score, probe
 from scansynth.evaluate.featureset import About, FeatureSet, read, write
+from scansynth.evaluate.imagesets import SETS
 from scansynth.files import read_json, sha256
 
 SETTINGS = json.dumps({"evaluate": {"bootstrap": 40, "kid_subset": 20, "kid_subsets": 10}})
+EXTRACT = '{"extract": {}}'
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +38,11 @@ def evaluate(toy_path, samples, folder):
     ]  # fmt: skip
     manifest = store[-2:]
     probe.main(["--settings", '{"probe": {"steps": 30}}', *store, "--weights", "probe.safetensors"])
-    synthetic = ["--samples", "samples.npy", "--pca", "pca.npy", "--untrained", "untrained.npy"]
-    extract = ["--settings", SETTINGS, *store, *synthetic, "--weights", "probe.safetensors"]
+    synthetic = save_conditions(folder, {"samples": len(samples), "pca": len(real), "untrained": len(real)})
+    extract = ["--settings", EXTRACT, *store, *synthetic, "--weights", "probe.safetensors"]
     features.main([*extract, "--features", "features.npz"])
+    features.main([*extract, "--features", "cached.npz"])
+    shutil.rmtree(features.CACHE)
     features.main([*extract, "--features", "again.npz"])
     for name in ("fid", "fid_again"):
         fid.main(["--settings", SETTINGS, "--features", "features.npz", *manifest, "--distances", f"{name}.json"])
@@ -45,35 +50,41 @@ def evaluate(toy_path, samples, folder):
     return folder
 
 
+def save_conditions(folder, counts):
+    """Tables of what synthetic images were asked to show, and the options that name all their files."""
+    options = []
+    for name, count in counts.items():
+        rows = "".join(f"{('No Finding', 'Bright')[i % 2]},PA\n" for i in range(count))
+        (folder / f"{name}.csv").write_text(f"findings,view\n{rows}", encoding="utf-8")
+        conditions = "--conditions" if name == "samples" else f"--{name}_conditions"
+        options += [f"--{name}", f"{name}.npy", conditions, f"{name}.csv"]
+    return options
+
+
 def test_the_same_images_give_the_same_bytes(results):
-    assert sha256(results / "features.npz") == sha256(results / "again.npz")
+    assert sha256(results / "features.npz") == sha256(results / "again.npz") == sha256(results / "cached.npz")
     assert sha256(results / "fid.json") == sha256(results / "fid_again.json")
 
 
-def test_the_reference_is_the_test_split_and_the_floor_is_of_training(results, toy_store):
-    found = {each.about.name: each for each in read(results / "features.npz")}
-    assert found["probe"].counts == {
-        "reference": 24,
-        "floor": 40,
-        "samples": 40,
-        "pca_gaussian": 40,
-        "untrained_network": 40,
-    }
-    sets = features.image_sets(toy_store, {"samples": np.zeros((40, 1, 64, 64), np.uint8)})
-    np.testing.assert_array_equal(sets["reference"], toy_store.pixels[toy_store.indices("test")])
-    train = {image.tobytes() for image in toy_store.pixels[toy_store.indices("train")]}
-    assert len({image.tobytes() for image in sets["floor"]} & train) == 40
+def test_every_set_is_in_every_space(results):
+    counts = {"reference": 24, "floor": 40, "samples": 40, "pca_gaussian": 40, "untrained_network": 40}
+    for found in read(results / "features.npz"):
+        assert found.counts == counts
+        assert {name: len(values) for name, values in found.features.items()} == counts
+        assert {name: len(values) for name, values in found.probabilities.items()} == counts
 
 
 def test_features_are_read_as_they_were_written(tmp_path):
     values = {name: np.random.default_rng(0).normal(size=(3, 2)) for name in ("reference", "samples")}
-    about = About("probe", "1", "00ff", ("a", "b"), "")
-    write(tmp_path / "features.npz", [FeatureSet(about, values, values)])
+    groups = {name: np.array([0, 0, 1]) for name in values}
+    about = About("probe", "1", "00ff", False, ("a", "b"), "")
+    write(tmp_path / "features.npz", [FeatureSet(about, values, values, groups)])
     (found,) = read(tmp_path / "features.npz")
     assert found.about == about
     for name, expected in values.items():
         np.testing.assert_array_equal(found.features[name], expected)
         np.testing.assert_array_equal(found.probabilities[name], expected)
+        np.testing.assert_array_equal(found.groups[name], groups[name])
 
 
 @pytest.mark.parametrize("space", ["probe", "radiomics"])
@@ -84,7 +95,7 @@ def test_distances_say_what_they_are(results, space):
     assert found["small"] is True
     assert found["small_note"].startswith("24 images are fewer than 2048")
     assert found["extractors"][space]["metric"] == f"Frechet distance in {space} features"
-    assert "probe and radiomics" in found["metric"]
+    assert found["extractors"][space]["metric"] in found["metric"]
     weights = sha256(results / "probe.safetensors") if space == "probe" else None
     assert found["extractors"][space]["extractor"]["weights_sha256"] == weights
 
@@ -135,8 +146,17 @@ def test_inception_score_is_named_and_bounded(results):
     assert found["small"] is True
 
 
-@pytest.mark.parametrize("shape", [(40, 1, 32, 32), (40, 3, 64, 64), (1, 1, 64, 64)])
-def test_synthetic_images_of_another_kind_are_refused(shape, toy_store, tmp_path):
-    np.save(tmp_path / "samples.npy", np.zeros(shape, np.uint8))
-    with pytest.raises(ScansynthError, match=r"samples\.npy"):
-        features.load_synthetic(tmp_path / "samples.npy", toy_store)
+@pytest.mark.parametrize(("published", "name"), [(True, "FID"), (False, "Frechet distance in inception features")])
+def test_only_the_published_network_gives_an_fid(published, name):
+    generator = np.random.default_rng(0)
+    values = {key: generator.normal(size=(12, 3)).astype(np.float32) for key in ("reference", *SETS)}
+    about = About("inception", "1", "00ff", published, ("a", "b"), "")
+    groups = {key: np.arange(12) for key in values}
+    chances = {key: np.full((12, 2), 0.5) for key in values}
+    spaces = [FeatureSet(about, values, chances, groups)]
+    manifest = {"dataset": "toy", "origin": "phantom"}
+    found = fid.distances(spaces, manifest, Evaluate(bootstrap=5, kid_subset=5, kid_subsets=2))
+    assert found["metric"] == found["extractors"]["inception"]["metric"] == name
+    assert found["comparable_with_published_fid"] is published
+    score = inception_score.scores(spaces, manifest, Evaluate(bootstrap=5))
+    assert score["comparable_with_published_inception_score"] is published

@@ -4,9 +4,7 @@
 
 rule pca:
     input:
-        pixels=images(".npy"),
-        table=images(".csv"),
-        manifest=images(".json"),
+        **STORE,
     output:
         samples="results/{name}/pca.npy",
         conditions="results/{name}/pca.csv",
@@ -26,15 +24,13 @@ rule pca:
         code=code("baselines.pca"),
     shell:
         "python -m scansynth.baselines.pca --settings {params.settings:q}"
-        " --pixels {input.pixels} --table {input.table} --manifest {input.manifest}"
-        " --samples {output.samples} --conditions {output.conditions} 2>&1 | tee {log}"
+        + options(STORE)
+        + " --samples {output.samples} --conditions {output.conditions} 2>&1 | tee {log}"
 
 
 rule untrained:
     input:
-        pixels=images(".npy"),
-        table=images(".csv"),
-        manifest=images(".json"),
+        **STORE,
     output:
         samples="results/{name}/untrained.npy",
         conditions="results/{name}/untrained.csv",
@@ -54,5 +50,5 @@ rule untrained:
         code=code("baselines.untrained"),
     shell:
         "python -m scansynth.baselines.untrained --settings {params.settings:q}"
-        " --pixels {input.pixels} --table {input.table} --manifest {input.manifest}"
-        " --samples {output.samples} --conditions {output.conditions} 2>&1 | tee {log}"
+        + options(STORE)
+        + " --samples {output.samples} --conditions {output.conditions} 2>&1 | tee {log}"

@@ -39,3 +39,46 @@ def explained(function, *arguments):
         return function(*arguments)
     except ScansynthError as error:
         raise WorkflowError(str(error)) from None
+
+
+# The images of an experiment, and beside them those that the sample and baselines rules make: as inputs, and as the
+# options that their stages take.
+STORE = {
+    "pixels": images(".npy"),
+    "table": images(".csv"),
+    "manifest": images(".json"),
+}
+SETS = {
+    **STORE,
+    "samples": "results/{name}/samples.npy",
+    "conditions": "results/{name}/samples.csv",
+    "pca": "results/{name}/pca.npy",
+    "pca_conditions": "results/{name}/pca.csv",
+    "untrained": "results/{name}/untrained.npy",
+    "untrained_conditions": "results/{name}/untrained.csv",
+}
+
+
+def options(inputs):
+    """``--key FILE`` for each of the inputs, for a shell command."""
+    return "".join(f" --{key} {{input.{key}}}" for key in inputs)
+
+
+def inception_weights(wildcards):
+    """FID's network, where the experiment {name} measures in its features."""
+    extract = explained(EXPERIMENTS.__getitem__, wildcards.name).extract
+    if "inception" not in extract.extractors:
+        return []
+    return extract.inception or rules.inception_weights.output.weights
+
+
+def xrv_weights(wildcards):
+    """TorchXRayVision's network, where the experiment {name} measures in its features."""
+    extract = explained(EXPERIMENTS.__getitem__, wildcards.name).extract
+    return extract.xrv if "xrv" in extract.extractors else []
+
+
+def segmenter(wildcards):
+    """The network that outlines lungs and heart, where the experiment {name} is of chests."""
+    domain = explained(EXPERIMENTS.anatomy, wildcards.name)
+    return "results/{name}/segmenter.safetensors" if domain == "chest" else []

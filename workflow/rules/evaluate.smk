@@ -1,71 +1,11 @@
-# Takes:  real images, samples, and the samples of the baselines
-# Gives:  results/fid_<name>.json and is_<name>.json, and the pictures without which no figure is to be read
-
-
-rule probe:
-    input:
-        pixels=images(".npy"),
-        table=images(".csv"),
-        manifest=images(".json"),
-    output:
-        weights="results/{name}/probe.safetensors",
-        record="results/{name}/probe.record.json",
-    log:
-        "logs/probe/{name}.log",
-    benchmark:
-        "benchmarks/probe/{name}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: workflow.cores
-    resources:
-        mem_mb=4000,
-        runtime=60,
-    params:
-        settings=settings("evaluate.probe"),
-        code=code("evaluate.probe"),
-    shell:
-        "python -m scansynth.evaluate.probe --settings {params.settings:q}"
-        " --pixels {input.pixels} --table {input.table} --manifest {input.manifest}"
-        " --weights {output.weights} 2>&1 | tee {log}"
-
-
-rule features:
-    input:
-        pixels=images(".npy"),
-        table=images(".csv"),
-        manifest=images(".json"),
-        samples="results/{name}/samples.npy",
-        pca="results/{name}/pca.npy",
-        untrained="results/{name}/untrained.npy",
-        weights="results/{name}/probe.safetensors",
-    output:
-        features="results/{name}/features.npz",
-        record="results/{name}/features.record.json",
-    log:
-        "logs/features/{name}.log",
-    benchmark:
-        "benchmarks/features/{name}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: workflow.cores
-    resources:
-        mem_mb=4000,
-        runtime=60,
-    params:
-        settings=settings("evaluate.features"),
-        code=code("evaluate.features"),
-    shell:
-        "python -m scansynth.evaluate.features --settings {params.settings:q}"
-        " --pixels {input.pixels} --table {input.table} --manifest {input.manifest}"
-        " --samples {input.samples} --pca {input.pca} --untrained {input.untrained} --weights {input.weights}"
-        " --features {output.features} 2>&1 | tee {log}"
+# Takes:  the images, the samples, the baselines and their features
+# Gives:  results/<name>/samples.png, loss.svg, memorization.png: to look at
+#         results/fid_<name>.json, is_, coverage_, diversity_, memorization_: one figure a file, with what it is held against
 
 
 rule picture:
     input:
-        pixels=images(".npy"),
-        table=images(".csv"),
-        manifest=images(".json"),
+        **STORE,
         samples="results/{name}/samples.npy",
         conditions="results/{name}/samples.csv",
         metrics="results/{name}/train.jsonl",
@@ -87,15 +27,42 @@ rule picture:
         code=code("evaluate.picture"),
     shell:
         "python -m scansynth.evaluate.picture --settings {params.settings:q}"
-        " --pixels {input.pixels} --table {input.table} --manifest {input.manifest}"
-        " --samples {input.samples} --conditions {input.conditions} --metrics {input.metrics}"
-        " --grid {output.grid} --loss {output.loss} 2>&1 | tee {log}"
+        + options([*STORE, "samples", "conditions", "metrics"])
+        + " --grid {output.grid} --loss {output.loss} 2>&1 | tee {log}"
+
+
+rule memorization:
+    input:
+        **SETS,
+        weights="results/{name}/probe.safetensors",
+    output:
+        report="results/memorization_{name}.json",
+        pairs="results/{name}/memorization.png",
+        record="results/memorization_{name}.record.json",
+    log:
+        "logs/memorization/{name}.log",
+    benchmark:
+        "benchmarks/memorization/{name}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: workflow.cores
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        settings=settings("evaluate.memorization"),
+        code=code("evaluate.memorization"),
+    shell:
+        "python -m scansynth.evaluate.memorization --settings {params.settings:q}"
+        + options([*SETS, "weights"])
+        + " --report {output.report} --pairs {output.pairs} 2>&1 | tee {log}"
 
 
 rule fid:
     input:
         features="results/{name}/features.npz",
         manifest=images(".json"),
+        copies="results/memorization_{name}.json",
         # A figure is not to be had without the images that it is about.
         pictures=rules.picture.output,
         sheet=images("_sheet.png"),
@@ -111,14 +78,14 @@ rule fid:
     threads: workflow.cores
     resources:
         mem_mb=2000,
-        runtime=30,
+        runtime=60,
     params:
         settings=settings("evaluate.fid"),
         code=code("evaluate.fid"),
     shell:
         "python -m scansynth.evaluate.fid --settings {params.settings:q}"
-        " --features {input.features} --manifest {input.manifest}"
-        " --distances {output.distances} 2>&1 | tee {log}"
+        + options(["features", "manifest", "copies"])
+        + " --distances {output.distances} 2>&1 | tee {log}"
 
 
 rule inception_score:
@@ -143,5 +110,57 @@ rule inception_score:
         code=code("evaluate.inception_score"),
     shell:
         "python -m scansynth.evaluate.inception_score --settings {params.settings:q}"
-        " --features {input.features} --manifest {input.manifest}"
-        " --scores {output.scores} 2>&1 | tee {log}"
+        + options(["features", "manifest"])
+        + " --scores {output.scores} 2>&1 | tee {log}"
+
+
+rule coverage:
+    input:
+        features="results/{name}/features.npz",
+        manifest=images(".json"),
+    output:
+        coverage="results/coverage_{name}.json",
+        record="results/coverage_{name}.record.json",
+    log:
+        "logs/coverage/{name}.log",
+    benchmark:
+        "benchmarks/coverage/{name}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: workflow.cores
+    resources:
+        mem_mb=3000,
+        runtime=60,
+    params:
+        settings=settings("evaluate.coverage"),
+        code=code("evaluate.coverage"),
+    shell:
+        "python -m scansynth.evaluate.coverage --settings {params.settings:q}"
+        + options(["features", "manifest"])
+        + " --coverage {output.coverage} 2>&1 | tee {log}"
+
+
+rule diversity:
+    input:
+        **SETS,
+        weights="results/{name}/probe.safetensors",
+    output:
+        diversity="results/diversity_{name}.json",
+        record="results/diversity_{name}.record.json",
+    log:
+        "logs/diversity/{name}.log",
+    benchmark:
+        "benchmarks/diversity/{name}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: workflow.cores
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        settings=settings("evaluate.diversity"),
+        code=code("evaluate.diversity"),
+    shell:
+        "python -m scansynth.evaluate.diversity --settings {params.settings:q}"
+        + options([*SETS, "weights"])
+        + " --diversity {output.diversity} 2>&1 | tee {log}"

@@ -5,9 +5,7 @@
 
 rule train:
     input:
-        pixels=images(".npy"),
-        table=images(".csv"),
-        manifest=images(".json"),
+        **STORE,
     output:
         model="results/{name}/model.safetensors",
         metrics="results/{name}/train.jsonl",
@@ -27,5 +25,5 @@ rule train:
         code=code("train"),
     shell:
         "python -m scansynth.train --settings {params.settings:q}"
-        " --pixels {input.pixels} --table {input.table} --manifest {input.manifest}"
-        " --model {output.model} --metrics {output.metrics} 2>&1 | tee {log}"
+        + options(STORE)
+        + " --model {output.model} --metrics {output.metrics} 2>&1 | tee {log}"

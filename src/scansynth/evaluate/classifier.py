@@ -57,16 +57,16 @@ class Classifier(nn.Module):
 
     @torch.inference_mode()
     def extract(self, pixels: np.ndarray, batch: int = 64) -> np.ndarray:
-        """Activations of the feature layer, float64 of shape (n, features), for uint8 images."""
+        """Activations of the feature layer, float32 of shape (n, features), for uint8 images."""
         self.eval()
         parts = [self.body(2 * as_input(pixels[i : i + batch]) - 1) for i in range(0, len(pixels), batch)]
-        return torch.cat(parts).double().numpy()
+        return torch.cat(parts).numpy()
 
     @torch.inference_mode()
     def classify(self, features: np.ndarray) -> np.ndarray:
         """Class probabilities, float64 of shape (n, classes), from the activations of the feature layer."""
         weight, bias = self.head.weight.double(), self.head.bias.double()
-        return F.softmax(torch.from_numpy(features) @ weight.T + bias, dim=1).numpy()
+        return F.softmax(torch.from_numpy(features).double() @ weight.T + bias, dim=1).numpy()
 
 
 def as_input(pixels: np.ndarray) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from scansynth import digest
 from scansynth.errors import ScansynthError
 from scansynth.evaluate.classes import JointClasses
 from scansynth.evaluate.radiomics import VERSION, radiomics
@@ -19,11 +20,13 @@ class Extractor(Protocol):
     name: str
     version: str
     weights_sha256: str | None  # None for one without weights
+    fitted: str  # digest of what it learned from this store's images; empty for one that learned nothing of them
+    published_inception: bool  # whether it is the network, with the weights, whose Frechet distance is called FID
     classes: Sequence[str]  # what the probabilities are of; empty where there are none
     notes: str  # what a reader of a distance in this space has to know
 
     def features(self, pixels: np.ndarray) -> np.ndarray:
-        """Features, float64 of shape (n, d)."""
+        """Features of shape (n, d): float32 from a network, float64 otherwise."""
         ...
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
@@ -36,6 +39,8 @@ class ProbeExtractor:
 
     name = "probe"
     version = "1"
+    fitted = ""
+    published_inception = False
 
     def __init__(self, weights: Path, channels: int) -> None:
         """Load the probe.
@@ -60,7 +65,7 @@ class ProbeExtractor:
         )
 
     def features(self, pixels: np.ndarray) -> np.ndarray:
-        """Activations of the feature layer, float64 of shape (n, d)."""
+        """Activations of the feature layer, float32 of shape (n, d)."""
         return self._model.extract(pixels)
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
@@ -74,6 +79,7 @@ class RadiomicsExtractor:
     name = "radiomics"
     version = VERSION
     weights_sha256 = None
+    published_inception = False
 
     def __init__(self, pixels: np.ndarray, rows: Sequence[dict[str, str]]) -> None:
         """Standardise by, and fit the classes to, these training images (n, channels, size, size) and their rows.
@@ -90,6 +96,7 @@ class RadiomicsExtractor:
         self._kept = self._deviation > 1e-9 * np.maximum(np.abs(self._mean), 1)
         if not self._kept.any():
             raise ScansynthError(f"{len(pixels)} training images that are all the same: there is nothing to measure by")
+        self.fitted = digest.of_value([self._mean.tolist(), self._deviation.tolist()])
         classes = JointClasses.of(rows)
         targets = classes.indices(rows)
         # Without labels there is one class, and nothing to tell.
@@ -122,12 +129,20 @@ class RadiomicsExtractor:
 FIT_ON = 600  # training images that radiomics are standardised by: enough for means, deviations and a linear model
 
 
-def make(name: str, store: Store, train: np.ndarray, probe_weights: Path) -> Extractor:
-    """The extractor ``name`` for a store whose training images are at the positions ``train``.
+def make(name: str, store: Store, weights: dict[str, Path]) -> Extractor:
+    """The extractor ``name`` for the images of a store; ``weights`` has the files of those networks that are used.
 
-    Radiomics are fitted to 600 of these at most, spaced evenly.
+    Radiomics are fitted to 600 training images at most, spaced evenly.
     """
+    if name == "inception":
+        from scansynth.evaluate.inception import InceptionExtractor
+
+        return InceptionExtractor(weights[name])
+    if name == "xrv":
+        from scansynth.evaluate.densenet import XrvExtractor
+
+        return XrvExtractor(weights[name])
     if name == "probe":
-        return ProbeExtractor(probe_weights, store.pixels.shape[1])
-    chosen = evenly(train, FIT_ON)
+        return ProbeExtractor(weights[name], store.pixels.shape[1])
+    chosen = evenly(store.indices("train"), FIT_ON)
     return RadiomicsExtractor(store.pixels[chosen], [store.table[i] for i in chosen])

@@ -7,8 +7,9 @@ import numpy as np
 from scansynth import stage
 from scansynth.config import Evaluate
 from scansynth.evaluate.bootstrap import Estimate, multiplicities, rounded
-from scansynth.evaluate.featureset import SETS, FeatureSet, read
+from scansynth.evaluate.featureset import About, FeatureSet, read
 from scansynth.evaluate.frechet import Gaussian, frechet_distance
+from scansynth.evaluate.imagesets import SETS
 from scansynth.evaluate.kernel import Kernels, squared_mmd, subsets
 from scansynth.evaluate.report import describe, header
 from scansynth.files import read_json, write_json
@@ -19,9 +20,13 @@ WORDS = {
     "pca_gaussian": "the PCA Gaussian",
     "untrained_network": "the untrained network",
 }
-NOT_FID = (
+WITHOUT_FID = (
     "FID is the Frechet distance in the features of one network, an Inception-v3 trained on photographs. The distances "
     "here are in other features, so that their scale is another: read them against the floor and the baselines."
+)
+WITH_FID = (
+    "Of these, only the distance in Inception's features is an FID, and it compares only with one from as many images, "
+    "of the same size and the same reference: with few images it is biased upwards, as its floor shows."
 )
 
 
@@ -84,16 +89,17 @@ def distances(feature_sets: list[FeatureSet], manifest: dict[str, Any], settings
         for name, values in over_subsets.items():
             kernel_json[name] |= values
         spaces[each.about.name] = {
-            "metric": f"Frechet distance in {each.about.name} features",
+            "metric": _named(each.about),
             "extractor": describe(each),
             "frechet_distance": _compared(frechet),
             "kernel_distance": kernel_json,
         }
+    published = any(each.about.published_inception for each in feature_sets)
     return {
-        "metric": f"Frechet distance in {' and '.join(spaces)} features",
-        "comparable_with_published_fid": False,
-        "comparable_note": NOT_FID,
-        **header(manifest, feature_sets[0], settings.small, settings.bootstrap, settings.seed),
+        "metric": " and ".join(space["metric"] for space in spaces.values()),
+        "comparable_with_published_fid": published,
+        "comparable_note": WITH_FID if published else WITHOUT_FID,
+        **header(manifest, feature_sets[0].counts, settings),
         "unit": "squared unit of the features for the Frechet distance, none for the kernel distance; 0 is no distance",
         "extractors": spaces,
         "verdicts": verdicts(spaces),
@@ -138,9 +144,14 @@ def _compared(estimates: dict[str, Estimate]) -> dict[str, Any]:
     return found
 
 
+def _named(about: About) -> str:
+    """What the distance is called: FID only in the features of FID's own network, with its published weights."""
+    return "FID" if about.published_inception else f"Frechet distance in {about.name} features"
+
+
 def _drawn(feature_set: FeatureSet, replicates: int, seed: int) -> dict[str, np.ndarray]:
     generator = np.random.default_rng(seed)
-    return {name: multiplicities(generator, count, replicates) for name, count in feature_set.counts.items()}
+    return {name: multiplicities(generator, groups, replicates) for name, groups in feature_set.groups.items()}
 
 
 def work(job: stage.Job) -> None:

@@ -43,19 +43,20 @@ def split_scores(probabilities: np.ndarray, seed: int, splits: int = SPLITS) -> 
 
 def scores(feature_sets: list[FeatureSet], manifest: dict[str, Any], settings: Evaluate) -> dict[str, Any]:
     """The result file: the score of each set of images by each extractor's classes."""
-    spaces = {each.about.name: _scored(each, settings) for each in feature_sets}
+    spaces = {each.about.name: _scored(each, settings) for each in feature_sets if each.about.classes}
     return {
-        "metric": f"Inception score of the classes of {' and '.join(spaces)}",
-        "comparable_with_published_inception_score": False,
-        "comparable_note": "The published score is of the 1,000 classes of photographs that Inception-v3 tells apart.",
-        **header(manifest, feature_sets[0], settings.small, settings.bootstrap, settings.seed),
+        "metric": f"Inception score of the classes of {' and '.join(spaces) or 'no extractor'}",
+        "comparable_with_published_inception_score": any(each.about.published_inception for each in feature_sets),
+        "comparable_note": "The published score is of the 1,008 outputs of FID's Inception-v3, trained on photographs: "
+        "of medical images, that of 'inception' alone is comparable, and says little.",
+        **header(manifest, feature_sets[0].counts, settings),
         "unit": "effective number of classes",
         "extractors": spaces,
     }
 
 
 def _scored(feature_set: FeatureSet, settings: Evaluate) -> dict[str, Any]:
-    name, k = feature_set.about.name, next(iter(feature_set.probabilities.values())).shape[1]
+    name, k = feature_set.about.name, len(feature_set.about.classes)
     generator = np.random.default_rng(settings.seed)
     found: dict[str, Any] = {
         "metric": f"Inception score of {name}'s classes, {k} classes, upper bound {k}",
@@ -63,7 +64,7 @@ def _scored(feature_set: FeatureSet, settings: Evaluate) -> dict[str, Any]:
         "class_names": list(feature_set.about.classes),
     }
     for key, probabilities in feature_set.probabilities.items():
-        drawn = multiplicities(generator, len(probabilities), settings.bootstrap)
+        drawn = multiplicities(generator, feature_set.groups[key], settings.bootstrap)
         whole = Estimate(float(inception_score(probabilities)), inception_score(probabilities, drawn))
         parts = split_scores(probabilities, settings.seed)
         found[key] = whole.as_json() | {

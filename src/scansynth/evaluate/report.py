@@ -2,14 +2,18 @@
 
 from typing import Any
 
+from scansynth.config import Evaluate
 from scansynth.evaluate.bootstrap import METHOD
-from scansynth.evaluate.featureset import REFERENCE, SETS, FeatureSet
+from scansynth.evaluate.featureset import FeatureSet
+from scansynth.evaluate.imagesets import REFERENCE, SETS
 
 
-def header(manifest: dict[str, Any], feature_set: FeatureSet, small: int, replicates: int, seed: int) -> dict[str, Any]:
-    """Data set, sets of images with their counts, the flag for fewer images than ``small``, and kind of interval."""
-    counts = feature_set.counts
-    least = min(counts["reference"], counts["samples"])
+def header(manifest: dict[str, Any], counts: dict[str, int], settings: Evaluate) -> dict[str, Any]:
+    """Data set, sets of images with their counts, the flag for few images, and kind of interval.
+
+    ``counts`` has the images of each set, by the names of ``SETS`` and ``reference``; few is below ``settings.small``.
+    """
+    least = min(counts["reference"], counts.get("samples", counts["reference"]))
     phantom = manifest["origin"] == "phantom"
     meanings = {"reference": REFERENCE, **SETS}
     return {
@@ -19,26 +23,27 @@ def header(manifest: dict[str, Any], feature_set: FeatureSet, small: int, replic
             "note": "Computed phantoms, not patients." if phantom else "Scans that the user supplied.",
         },
         "sets": {name: {"images": count, "meaning": meanings[name]} for name, count in counts.items()},
-        "small": least < small,
+        "small": least < settings.small,
         "small_note": (
-            f"{least} images are fewer than {small}: the values depend on that number. Compare them with those beside "
-            "them, which have the same bias, and not with other publications."
-            if least < small
-            else f"{least} images: at least {small}."
+            f"{least} images are fewer than {settings.small}: the values depend on that number. Compare them with "
+            "those beside them, which have the same bias, and not with other publications."
+            if least < settings.small
+            else f"{least} images: at least {settings.small}."
         ),
-        "interval": {"level": 0.95, "method": METHOD, "replicates": replicates, "seed": seed},
+        "interval": {"level": 0.95, "method": METHOD, "replicates": settings.bootstrap, "seed": settings.seed},
     }
 
 
 def describe(feature_set: FeatureSet) -> dict[str, Any]:
-    """Which feature space it is: name, version, hash of its weights, dimensions."""
+    """Which feature space it is: name, version, hash of its weights, dimensions, and what a reader has to know."""
     about = feature_set.about
     return {
         "name": about.name,
         "version": about.version,
         "weights_sha256": about.weights_sha256,
-        "features": feature_set.features["reference"].shape[1],
+        "published_inception": about.published_inception,
+        "features": feature_set.dimensions,
         "classes": len(about.classes),
-        "dtype": "float64",
+        "dtype": feature_set.dtype,
         "notes": about.notes,
     }

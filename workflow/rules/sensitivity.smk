@@ -1,0 +1,34 @@
+# Takes:  real images alone
+# Gives:  results/sensitivity_<name>.json, .csv, .svg: which figure sees which damage
+
+
+rule sensitivity:
+    input:
+        **STORE,
+        weights="results/{name}/probe.safetensors",
+        reader="results/{name}/reader.safetensors",
+        segmenter=segmenter,
+        inception=inception_weights,
+        xrv=xrv_weights,
+    output:
+        report="results/sensitivity_{name}.json",
+        table="results/sensitivity_{name}.csv",
+        plot="results/sensitivity_{name}.svg",
+        record="results/sensitivity_{name}.record.json",
+    log:
+        "logs/sensitivity/{name}.log",
+    benchmark:
+        "benchmarks/sensitivity/{name}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: workflow.cores
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        settings=settings("evaluate.sensitivity"),
+        code=code("evaluate.sensitivity"),
+    shell:
+        "python -m scansynth.evaluate.sensitivity --settings {params.settings:q}"
+        + options([*STORE, "weights", "reader", "segmenter", "inception", "xrv"])
+        + " --report {output.report} --table {output.table} --plot {output.plot} 2>&1 | tee {log}"
