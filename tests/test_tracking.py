@@ -30,7 +30,9 @@ def results(tmp_path, monkeypatch):
     record("toy/model.record.json", "train", train={"steps": 2, "betas": [1, 2]})
     record("fid_toy.record.json", "evaluate.fid", evaluate={"seed": 0})
     (folder / "train.jsonl").write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.0, "val_loss": 1.5}\n')
-    (tmp_path / "results" / "fid_toy.json").write_text('{"probe": {"frechet_distance": 3.5, "small": true}}')
+    (tmp_path / "results" / "fid_toy.json").write_text(
+        '{"probe": {"frechet_distance": 3.5, "small": true, "of Mass, PA (n > 5)": 2}}'
+    )
     return record
 
 
@@ -48,6 +50,7 @@ def test_figures_parameters_and_files_are_logged_once(results):
     assert [metric.value for metric in client.get_metric_history(run.info.run_id, "loss")] == [2.0, 1.0]
     assert run.data.metrics["fid.probe.frechet_distance"] == 3.5
     assert "fid.probe.small" not in run.data.metrics
+    assert run.data.metrics["fid.probe.of Mass_ PA _n _ 5_"] == 2  # what MLflow takes no name with
     assert "fid_toy.json" in {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
 
 

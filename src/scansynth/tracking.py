@@ -9,6 +9,7 @@ import argparse
 import csv
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +19,9 @@ from scansynth import digest
 from scansynth.files import read_json
 
 RESULTS, BENCHMARKS = Path("results"), Path("benchmarks")
-ARTIFACTS = ("samples.png", "loss.svg")
+ARTIFACTS = ("samples.png", "loss.svg", "memorization.png", "anatomy.svg")
 DATABASE = "sqlite:///mlflow.db"
+REFUSED = re.compile(r"[^\w\-. :/]")  # what MLflow takes no metric's name with
 
 
 def timings(since: float) -> list[tuple[str, float, float]]:
@@ -105,7 +107,7 @@ def _metrics(name: str, found: dict[str, Any]) -> Iterator[tuple[str, float, int
         yield from ((metric, value, 0, row["step"]) for metric, value in row.items() if metric != "step")
     for file in _result_files(name):
         kind = file.name.removesuffix(f"_{name}.json")
-        yield from ((f"{kind}.{path}", value, 0, 0) for path, value in numbers(read_json(file)))
+        yield from ((REFUSED.sub("_", f"{kind}.{path}"), value, 0, 0) for path, value in numbers(read_json(file)))
     yield from ((f"seconds.{stage}", record["seconds"], 0, 0) for stage, record in found.items())
 
 
