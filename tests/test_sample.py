@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from scansynth import sample
-from scansynth.config import Diffusion, Network, Sample
 from scansynth.diffusion.denoiser import Denoiser
+from scansynth.sections import Diffusion, Network, Sample
 
 NETWORK = Network(base_channels=32, multipliers=(1, 2), attention=(False, True), haar_levels=1)
 

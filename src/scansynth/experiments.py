@@ -10,8 +10,9 @@ import yaml
 
 from scansynth import digest
 from scansynth.acquire.layout import find_files, find_tables
-from scansynth.config import Dataset, Experiment, load_dataset, load_experiment, stage_settings
+from scansynth.config import Experiment, load_dataset, load_experiment, stage_settings
 from scansynth.errors import ScansynthError
+from scansynth.sections import Dataset
 
 
 def _typed(value: Any) -> Any:

@@ -9,10 +9,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from scansynth.config import Diffusion, Network
 from scansynth.diffusion.denoiser import Denoiser
 from scansynth.errors import ScansynthError
 from scansynth.files import atomic
+from scansynth.sections import Diffusion, Network
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from scansynth import model
-from scansynth.config import Sample
 from scansynth.device import best_device, facts, resolve_precision
 from scansynth.diffusion.denoiser import Denoiser, guided
 from scansynth.diffusion.solvers import SOLVERS
 from scansynth.files import atomic, write_text
+from scansynth.sections import Sample
 from scansynth.stage import Job, run
 from scansynth.store import encode, read_table
 

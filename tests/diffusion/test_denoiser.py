@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from scansynth.config import Diffusion, Network
 from scansynth.diffusion.denoiser import Denoiser, guided, octave_weights
 from scansynth.diffusion.vp_sde import alpha, sigma
 from scansynth.networks.haar import haar
+from scansynth.sections import Diffusion, Network
 
 SMALL = Network(base_channels=32, multipliers=(1,), attention=(False,), haar_levels=1)
 

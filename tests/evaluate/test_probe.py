@@ -5,10 +5,10 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from scansynth.config import Probe
 from scansynth.errors import ScansynthError
 from scansynth.evaluate import probe
 from scansynth.evaluate.classifier import as_input, load, save
+from scansynth.sections import Probe
 from scansynth.store import Store
 
 SHORT = Probe(steps=30, batch=16)

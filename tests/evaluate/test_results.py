@@ -6,11 +6,11 @@ import shutil
 import numpy as np
 import pytest
 
-from scansynth.config import Evaluate
 from scansynth.evaluate import features, fid, inception_score, probe
 from scansynth.evaluate.featureset import About, FeatureSet, read, write
 from scansynth.evaluate.imagesets import SETS
 from scansynth.files import read_json, sha256
+from scansynth.sections import Evaluate
 
 SETTINGS = json.dumps({"evaluate": {"bootstrap": 40, "kid_subset": 20, "kid_subsets": 10}})
 EXTRACT = '{"extract": {}}'

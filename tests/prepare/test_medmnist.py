@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from scansynth.acquire import inventory
-from scansynth.config import Dataset, load_dataset
+from scansynth.config import load_dataset
 from scansynth.errors import ScansynthError
 from scansynth.prepare.items import Listing
 from scansynth.prepare.layouts.medmnist import read_listing
+from scansynth.sections import Dataset
 
 REGISTRY = Path(__file__).parents[2] / "config" / "datasets"
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from nibabel.orientations import axcodes2ornt, ornt_transform
 
-from scansynth.config import Dataset, Images, Settings, Slices
+from scansynth.config import Settings
 from scansynth.prepare.decoded import Image, RejectedError, Rejection
 from scansynth.prepare.items import File, Item, Label
 from scansynth.prepare.readers import nifti
 from scansynth.prepare.readers.volume import Volume, choose, levels, same_grid
+from scansynth.sections import Dataset, Images, Slices
 
 SIDE = 64  # as many pixels as the smallest images have, so that nothing is resized
 NAME = b"Doe^Jane"

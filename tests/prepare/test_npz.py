@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from scansynth.acquire import inventory
-from scansynth.config import Dataset, Settings
+from scansynth.config import Settings
 from scansynth.errors import ScansynthError
 from scansynth.prepare.decoded import RejectedError
 from scansynth.prepare.items import File, Item, Label
 from scansynth.prepare.readers import npz
+from scansynth.sections import Dataset
 
 DATASET = {"title": "t", "layout": "medmnist", "split_by": "image", "findings": ["none", "a", "b", "c"]}
 DATASET |= {"no_finding": "none", "licence": "none", "citation": "none", "address": "none"}

@@ -8,11 +8,12 @@ import pytest
 from PIL import Image
 
 from scansynth.acquire.phantoms import brain
-from scansynth.config import Images, load_dataset
+from scansynth.config import load_dataset
 from scansynth.files import sha256
 from scansynth.prepare import read, shard
 from scansynth.prepare.decoded import Decoded
 from scansynth.prepare.normalize import normalize
+from scansynth.sections import Images
 from scansynth.store import COLUMNS
 
 REPOSITORY = Path(__file__).resolve().parents[2]

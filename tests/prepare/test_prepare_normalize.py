@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from scansynth.config import Images
 from scansynth.prepare.decoded import Decoded, RejectedError
 from scansynth.prepare.normalize import field_of_view, limits, normalize, resize, square, to_uint8
+from scansynth.sections import Images
 
 
 def gray(values, span=None, **known) -> Decoded:

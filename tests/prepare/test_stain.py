@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
-from scansynth.config import Patches
 from scansynth.prepare.decoded import Image
 from scansynth.prepare.readers import stain
+from scansynth.sections import Patches
 
 
 def paint(stains, seed: int = 0, strength: float = 1.0, size: int = 64) -> np.ndarray:

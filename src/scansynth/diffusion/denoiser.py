@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from scansynth.config import Diffusion, Network
 from scansynth.diffusion.prior import GaussianPrior
 from scansynth.diffusion.vp_sde import VPSDE, alpha, sigma
 from scansynth.networks.haar import haar
 from scansynth.networks.unet import UNet2D
+from scansynth.sections import Diffusion, Network
 
 
 class Denoiser(nn.Module):

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 
 from scansynth import stage
-from scansynth.config import Evaluate
 from scansynth.evaluate.bootstrap import Estimate, multiplicities, rounded
 from scansynth.evaluate.featureset import About, FeatureSet, read
 from scansynth.evaluate.frechet import Gaussian, frechet_distance
@@ -13,6 +12,7 @@ from scansynth.evaluate.imagesets import SETS
 from scansynth.evaluate.kernel import Kernels, squared_mmd, subsets
 from scansynth.evaluate.report import describe, header
 from scansynth.files import read_json, write_json
+from scansynth.sections import Evaluate
 
 OTHERS = tuple(name for name in SETS if name != "samples")
 WORDS = {

@@ -6,11 +6,11 @@ import numpy as np
 from scipy.special import entr
 
 from scansynth import stage
-from scansynth.config import Evaluate
 from scansynth.evaluate.bootstrap import Estimate, multiplicities, rounded
 from scansynth.evaluate.featureset import FeatureSet, read
 from scansynth.evaluate.report import describe, header
 from scansynth.files import read_json, write_json
+from scansynth.sections import Evaluate
 
 SPLITS = 10
 

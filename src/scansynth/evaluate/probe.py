@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scansynth import stage
-from scansynth.config import Probe
 from scansynth.errors import ScansynthError
 from scansynth.evaluate.classes import JointClasses
 from scansynth.evaluate.classifier import About, Classifier, as_input, save
+from scansynth.sections import Probe
 from scansynth.store import Store, open_store
 
 ROTATIONS = ("0 degrees", "90 degrees", "180 degrees", "270 degrees")

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from scansynth.config import Evaluate
 from scansynth.evaluate.bootstrap import METHOD
 from scansynth.evaluate.featureset import FeatureSet
 from scansynth.evaluate.imagesets import REFERENCE, SETS
+from scansynth.sections import Evaluate
 
 
 def header(manifest: dict[str, Any], counts: dict[str, int], settings: Evaluate) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import numpy as np
 
 from scansynth import stage
 from scansynth.acquire import inventory
-from scansynth.config import Dataset, Images
 from scansynth.errors import ScansynthError
 from scansynth.files import read_json, write_json, write_text
 from scansynth.prepare import manifest, privacy
@@ -18,6 +17,7 @@ from scansynth.prepare.array import growing
 from scansynth.prepare.items import read_listing, source_name
 from scansynth.prepare.shard import Shard, channels, read_shard
 from scansynth.prepare.split import assign, check_leaks
+from scansynth.sections import Dataset, Images
 from scansynth.store import COLUMNS
 
 NAMED = 5  # quarantined files that an error names

@@ -5,8 +5,8 @@ import math
 import numpy as np
 from PIL import Image as Pillow
 
-from scansynth.config import Images
 from scansynth.prepare.decoded import Decoded, Image, RejectedError
+from scansynth.sections import Images
 
 PERCENTILES = (0.5, 99.5)
 # For the manifest: how ``resize`` does it.

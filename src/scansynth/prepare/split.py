@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Sequence
 from typing import Literal
 
-from scansynth.config import Images
 from scansynth.errors import ScansynthError
+from scansynth.sections import Images
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")

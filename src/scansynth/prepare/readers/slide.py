@@ -15,13 +15,14 @@ import numpy as np
 from PIL import Image as Pillow
 from skimage.filters import threshold_otsu
 
-from scansynth.config import Patches, Settings
+from scansynth.config import Settings
 from scansynth.prepare.decoded import Decoded, Image, RejectedError, Rejection
 from scansynth.prepare.items import File, Item, by_role
 from scansynth.prepare.normalize import normalize
 from scansynth.prepare.readers import packed
 from scansynth.prepare.readers.annotations import Annotations, read_asap
 from scansynth.prepare.readers.file import read_file
+from scansynth.sections import Patches
 from scansynth.store import evenly
 
 SLIDE, ANNOTATED, PARTLY = "slide", "annotated", "partly annotated"  # what an item's files are in it

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from scansynth.config import Patches
 from scansynth.prepare.decoded import Image
+from scansynth.sections import Patches
 
 WHITE = 240  # the light that bare glass lets through
 STAINED = 0.15  # optical density (natural logarithm, mean of the channels) above which a pixel is stained

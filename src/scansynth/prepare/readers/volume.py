@@ -14,9 +14,9 @@ from nibabel.affines import apply_affine, voxel_sizes
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from scipy.ndimage import affine_transform
 
-from scansynth.config import Slices
 from scansynth.prepare.decoded import RejectedError
 from scansynth.prepare.normalize import percentiles
+from scansynth.sections import Slices
 
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}  # the axis of a volume that slices are perpendicular to
 SAMPLE = 2**20  # voxels that a volume's levels are estimated from, about

@@ -1,0 +1,331 @@
+"""The sections of the configuration: the registration of a data set, and what an experiment may say of each stage."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+def _rising(value: tuple[float, float]) -> tuple[float, float]:
+    if value[0] >= value[1]:
+        raise ValueError("the range has to rise")
+    return value
+
+
+class Section(BaseModel):
+    """A group of keys; an unknown one is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Download(Section):
+    """A file that upstream offers."""
+
+    name: str = Field(description="What data.parts calls it; files that belong together have one name.")
+    url: str = Field(description="Its address.")
+    file: str = Field(description="Its path below the data set's folder.")
+    hash: str | None = Field(None, description="md5:... or sha256:...; null where upstream publishes none.")
+    bytes: PositiveInt | None = Field(None, description="Its size, where upstream publishes it.")
+    folder: str | None = Field(None, description="Where an archive is unpacked to; null: the file is used as it is.")
+    default: bool = Field(True, description="Whether it is fetched where data.parts names nothing.")
+
+
+class Catalogue(Section):
+    """A bucket of files, too many to list here, with upstream's own lists of checksums (md5sum's form)."""
+
+    url: str = Field(description="The address that the files' paths are appended to.")
+    checksums: tuple[str, ...] = Field(description="Paths of the lists; the files in them are relative to the list.")
+
+
+class Dataset(Section):
+    """A source of images, as ``config/datasets/<name>.yaml`` registers it."""
+
+    title: str = Field(description="Name of the data set, as a reader knows it.")
+    layout: Literal[
+        "nih",
+        "rsna",
+        "medmnist",
+        "ixi",
+        "brats",
+        "dicom_folder",
+        "nifti_folder",
+        "image_folder",
+        "patches_hdf5",
+        "slides",
+    ] = Field(description="How files and labels lie in the folder.")
+    phantom: Literal["chest", "brain", "tissue"] | None = Field(
+        None, description="The phantoms to compute; null: the images are real."
+    )
+    downloads: tuple[Download, ...] = Field((), description="What upstream offers without a login.")
+    catalogue: Catalogue | None = Field(None, description="The same, where upstream lists the files itself.")
+    how_to_get: str = Field("", description="What the user has to do where a login or a form is needed.")
+    private: bool = Field(
+        False, description="Patients may be identifiable: file names are not kept, and the pseudonyms' key is a secret."
+    )
+    split_by: Literal["patient", "subject", "slide", "study", "image"] = Field(
+        "patient", description="What is kept in one split; study, image: the source does not say who is on an image."
+    )
+    findings: tuple[str, ...] = Field(
+        (), description="The labels that the table may hold, any other one is an error; empty: those that it holds."
+    )
+    no_finding: str = Field("", description="The label that says that there is none of the others.")
+    views: tuple[str, ...] = Field((), description="The view positions, in the same way.")
+    anatomy: Literal["chest", "brain", "tissue"] | None = Field(
+        None, description="What the images show, where there are measures of it."
+    )
+    licence: str = Field(description="The licence's name.")
+    terms: str = Field("", description="What it asks of whoever uses the data.")
+    citation: str = Field(description="The publication to cite.")
+    address: str = Field(description="Where the data set is described.")
+
+    @property
+    def origin(self) -> Literal["phantom", "download", "supplied"]:
+        """phantom: computed here, from nothing; download: fetched; supplied: a folder that the user has."""
+        if self.phantom:
+            return "phantom"
+        return "download" if self.downloads or self.catalogue else "supplied"
+
+
+class Data(Section):
+    """Which images."""
+
+    dataset: str = Field(description="A data set registered in config/datasets.")
+    root: str | None = Field(
+        None, description="A folder that holds the data set already; relative to the working folder."
+    )
+    parts: tuple[str, ...] = Field((), description="Which of the downloads; empty: those that a start needs.")
+    count: PositiveInt = Field(
+        2000, description="Phantoms to compute: radiographs, subjects or patches (phantoms only)."
+    )
+    seed: Seed = Field(0, description="Seed of the phantoms (phantoms only).")
+
+
+class Images(Section):
+    """How images are normalised and split."""
+
+    size: Literal[64, 96, 128, 256] = Field(128, description="Height and width in pixels.")
+    channels: Literal["gray", "rgb"] | Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        "gray", description="gray, rgb, or the contrasts of a volume that are stacked, as [t1, t2, flair]."
+    )
+    fit: Literal["pad", "crop"] = Field(
+        "pad", description="How an image that is not square is made so; its aspect is kept."
+    )
+    pixel_mm: PositiveFloat | None = Field(
+        None, description="Millimetres a pixel, cut or padded around the centre; null: the whole image is fitted."
+    )
+    window: tuple[float, PositiveFloat] | None = Field(
+        None, description="Centre and width that are shown, in the file's unit (CT: HU); null: as the file says."
+    )
+    split: Literal["official", "hashed"] = Field(
+        "official", description="official: upstream's own split where there is one; hashed: by the shares below."
+    )
+    train: PositiveFloat = Field(0.7, description="Share of the patients to train on.")
+    val: PositiveFloat = Field(0.1, description="Share of the patients to choose and stop by.")
+    test: PositiveFloat = Field(0.2, description="Share of the patients held out, for evaluation alone.")
+    split_seed: Seed = Field(
+        0, description="Seed of the split; a patient's place depends on it and on the patient alone."
+    )
+    max_quarantined: Fraction = Field(
+        0.05, description="Stop if a larger share of the images, or of their sources, is unreadable."
+    )
+
+    @model_validator(mode="after")
+    def _shares_add_up(self) -> "Images":
+        if abs(self.train + self.val + self.test - 1) > 1e-9:
+            raise ValueError(f"train + val + test is {self.train + self.val + self.test:g}; it has to be 1")
+        return self
+
+
+class Slices(Section):
+    """How volumes are cut into images."""
+
+    axis: Literal["axial", "coronal", "sagittal"] = Field("axial", description="The plane of the slices.")
+    range: tuple[Fraction, Fraction] = Field(
+        (0.0, 1.0), description="Part of the volume that is cut, from its inferior, posterior or left end."
+    )
+    foreground: Fraction = Field(
+        0.1, description="Least share of a slice that has to be head (or body), in units of the fullest slice's."
+    )
+    every_mm: PositiveFloat | None = Field(None, description="Distance between slices; null: the volume's own.")
+    registration: Literal["refuse", "rigid"] = Field(
+        "refuse", description="Contrasts of a subject on different grids: left out, or registered to the first."
+    )
+
+    @field_validator("range")
+    @classmethod
+    def _range_rises(cls, value: tuple[float, float]) -> tuple[float, float]:
+        return _rising(value)
+
+
+class Patches(Section):
+    """How slides are cut into images, and stains normalised."""
+
+    microns: PositiveFloat = Field(1.0, description="Micrometres a pixel (slides only).")
+    tissue: Fraction = Field(0.5, description="Least share of a patch that has to be tissue (slides only).")
+    most: PositiveInt | None = Field(1000, description="Patches of a slide at most, spread evenly; null: all.")
+    stain: Literal["none", "macenko"] = Field("none", description="Normalisation of hematoxylin and eosin.")
+
+
+class Network(Section):
+    """The UNet."""
+
+    base_channels: Literal[32, 64] = Field(64, description="Channels at the finest scale of the network.")
+    multipliers: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = Field(
+        (1, 2, 2), description="Channels at each scale, in units of base_channels."
+    )
+    blocks: PositiveInt = Field(1, description="Residual blocks at each scale.")
+    attention: tuple[bool, ...] = Field((False, False, True), description="Self-attention at each scale.")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="Dropout inside the residual blocks.")
+    haar_levels: Literal[0, 1, 2] = Field(
+        2, description="Levels of the orthonormal Haar front end; each is 4 times fewer pixels."
+    )
+
+    @model_validator(mode="after")
+    def _one_attention_a_scale(self) -> "Network":
+        if len(self.attention) != len(self.multipliers):
+            raise ValueError(f"attention has {len(self.attention)} entries for {len(self.multipliers)} multipliers")
+        return self
+
+
+class Diffusion(Section):
+    """The variance-preserving process and its objective."""
+
+    log_snr_max: float = Field(10.0, description="log signal-to-noise ratio at t = 0 (before the shift).")
+    log_snr_min: float = Field(-10.0, description="log signal-to-noise ratio at t = 1 (before the shift).")
+    shift_from: PositiveInt = Field(
+        64, description="The resolution whose schedule is unshifted: log-SNR += 2 ln(this / size)."
+    )
+    prediction: Literal["v", "epsilon", "x0"] = Field("v", description="What the network predicts.")
+    weighting: Literal["min_snr", "uniform"] = Field("min_snr", description="Weight of a noise level in the loss.")
+    min_snr_gamma: PositiveFloat = Field(5.0, description="Signal-to-noise ratio at which min-SNR weights are cut.")
+
+    @model_validator(mode="after")
+    def _more_signal_at_the_start(self) -> "Diffusion":
+        if self.log_snr_max <= self.log_snr_min:
+            raise ValueError(f"log_snr_max ({self.log_snr_max:g}) has to be above log_snr_min ({self.log_snr_min:g})")
+        return self
+
+
+class Train(Section):
+    """The training loop."""
+
+    steps: PositiveInt = Field(2000, description="Optimiser steps.")
+    batch: PositiveInt = Field(16, description="Images a step.")
+    learning_rate: PositiveFloat = Field(1e-3, description="Peak learning rate of AdamW.")
+    warmup: Annotated[int, Field(ge=0)] = Field(100, description="Steps of linear warm-up; cosine decay to 0 follows.")
+    ema: Annotated[float, Field(gt=0, lt=0.288)] = Field(
+        0.1, description="Length of the weights' average, as a share of the run."
+    )
+    gradient_clip: PositiveFloat = Field(1.0, description="Largest norm of a gradient.")
+    log_snr: tuple[float, float] = Field(
+        (-5.0, 9.5), description="Range of log-SNR, before the shift, that noise levels are drawn from evenly."
+    )
+    null_probability: Fraction = Field(0.1, description="Share of the images that are shown without their condition.")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="auto: bf16 where the machine has it in hardware."
+    )
+    seed: Seed = Field(0, description="Seed of initial weights, order and noise.")
+    validate_every: PositiveInt = Field(250, description="Steps between losses on held-out patients.")
+    checkpoint_every: PositiveInt = Field(100, description="Steps between resumable checkpoints.")
+
+    @field_validator("log_snr")
+    @classmethod
+    def _range_rises(cls, value: tuple[float, float]) -> tuple[float, float]:
+        return _rising(value)
+
+
+class Sample(Section):
+    """Synthesis."""
+
+    count: PositiveInt = Field(256, description="Number of images.")
+    solver: Literal["dpm_solver_2m", "euler_maruyama"] = Field("dpm_solver_2m", description="The sampler.")
+    steps: PositiveInt = Field(25, description="Evaluations of the network for an image.")
+    guidance: Annotated[float, Field(ge=0)] = Field(1.0, description="Classifier-free guidance scale; 1 is none.")
+    seed: Seed = Field(0, description="Seed; image i depends on it and on i alone.")
+    batch: PositiveInt = Field(16, description="Images at once.")
+
+
+class Probe(Section):
+    """The classifier of real training images whose features the distances are measured in."""
+
+    steps: PositiveInt = Field(400, description="Optimiser steps.")
+    batch: PositiveInt = Field(32, description="Images a step.")
+    learning_rate: PositiveFloat = Field(2e-3, description="Peak learning rate.")
+    features: PositiveInt = Field(64, description="Width of the feature layer.")
+    seed: Seed = Field(0, description="Seed of initial weights and order.")
+
+
+class Extract(Section):
+    """The feature spaces that images are compared in."""
+
+    extractors: Annotated[tuple[Literal["inception", "xrv", "probe", "radiomics"], ...], Field(min_length=1)] = Field(
+        ("probe", "radiomics"), description="Feature spaces; inception alone gives what is called FID."
+    )
+    inception: str | None = Field(
+        None, description="File of FID's published Inception weights; null: they are downloaded where they are needed."
+    )
+    xrv: str | None = Field(None, description="File of TorchXRayVision's DenseNet121 weights, as safetensors.")
+
+    @model_validator(mode="after")
+    def _xrv_has_weights(self) -> "Extract":
+        if "xrv" in self.extractors and not self.xrv:
+            raise ValueError("extract.extractors names xrv: extract.xrv has to name the file of its weights")
+        return self
+
+
+class Reader(Section):
+    """The classifier, trained on real images, that reads what synthetic ones show."""
+
+    steps: PositiveInt = Field(500, description="Optimiser steps.")
+    batch: PositiveInt = Field(32, description="Images a step.")
+    learning_rate: PositiveFloat = Field(1e-3, description="Peak learning rate.")
+    seed: Seed = Field(0, description="Seed of initial weights and order.")
+
+
+class Segmenter(Section):
+    """The network that outlines lungs and heart, trained on phantoms, whose outlines are known."""
+
+    count: PositiveInt = Field(600, description="Phantoms to train it on.")
+    steps: PositiveInt = Field(400, description="Optimiser steps.")
+    batch: PositiveInt = Field(16, description="Images a step.")
+    learning_rate: PositiveFloat = Field(2e-3, description="Peak learning rate.")
+    seed: Seed = Field(
+        0, description="Seed of initial weights and order; its phantoms are others than an experiment's."
+    )
+
+
+class Evaluate(Section):
+    """Distances between sets of images."""
+
+    bootstrap: PositiveInt = Field(100, description="Bootstrap replicates of an interval.")
+    kid_subset: Annotated[int, Field(ge=2)] = Field(100, description="Images in each subset of the kernel distance.")
+    kid_subsets: PositiveInt = Field(50, description="Number of these subsets.")
+    neighbours: PositiveInt = Field(5, description="Neighbours that make an image's ball, for precision and recall.")
+    small: PositiveInt = Field(2048, description="Results from fewer images than this are flagged as small.")
+    seed: Seed = Field(0, description="Seed of subsets and replicates.")
+
+
+class Memorization(Section):
+    """The search for copies of training images."""
+
+    false_alarms: Annotated[float, Field(gt=0, lt=0.5)] = Field(
+        0.005, description="Share of held-out images that the threshold may take for copies."
+    )
+
+
+class Anatomy(Section):
+    """What is measured of the anatomy."""
+
+    domain: Literal["auto", "chest", "brain", "tissue", "none"] = Field(
+        "auto", description="Whose measures are taken; auto: those of what the data set is registered to show."
+    )
+
+
+class Sensitivity(Section):
+    """The study of which metric sees which damage."""
+
+    count: PositiveInt = Field(256, description="Images that are damaged, at most.")
+    seed: Seed = Field(0, description="Seed of the damage.")
