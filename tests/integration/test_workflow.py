@@ -24,9 +24,13 @@ SMALL = {
     "sample": {"count": 12, "steps": 3, "batch": 4},
     "probe": {"steps": 5},
     "evaluate": {"bootstrap": 5, "kid_subset": 5, "kid_subsets": 3},
+    "reader": {"steps": 4},
+    "segmenter": {"count": 8, "steps": 3},
+    "sensitivity": {"count": 12},
 }
 DATA = ["acquire", "listing", "shard", "prepare", "contact_sheet"]
-STAGES = [*DATA, "train", "sample", "pca", "untrained", "probe", "features", "picture", "fid"]
+STAGES = [*DATA, "train", "sample", "pca", "untrained", "probe", "features", "picture", "memorization", "fid"]
+FIGURES = ["is", "coverage", "diversity", "anatomy", "sensitivity"]  # beside the main job's
 
 
 def command(*arguments, experiment="cxr", **sections):
@@ -51,7 +55,7 @@ def to_run(folder, *arguments, **sections):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished")
-    done = run(folder, "results/fid_cxr.json", "results/is_cxr.json")
+    done = run(folder, "results/fid_cxr.json", *(f"results/{figure}_cxr.json" for figure in FIGURES))
     assert done.returncode == 0, done.stdout + done.stderr
     (folder / "printed.txt").write_text(done.stdout + done.stderr)
     return folder
@@ -67,7 +71,8 @@ def test_every_output_has_a_record_that_agrees(finished):
     records = sorted(finished.glob("data/**/*.record.json")) + sorted(finished.glob("results/**/*.record.json"))
     # The records of shards go with them.
     stages = {files.read_json(record)["stage"].split(".")[-1] for record in records}
-    assert stages == {*STAGES, "inception_score"} - {"shard"}
+    others = {"inception_score", "coverage", "diversity", "reader", "segmenter", "anatomy", "sensitivity"}
+    assert stages == {*STAGES, *others} - {"shard"}
     for record in records:
         outputs = files.read_json(record)["outputs"].values()
         assert outputs
@@ -83,9 +88,18 @@ def test_figures_say_what_they_are(finished):
         assert word in text
 
 
+@pytest.mark.parametrize("figure", ["fid", "memorization", *FIGURES])
+def test_every_figure_says_what_it_means(finished, figure):
+    found = files.read_json(finished / "results" / f"{figure}_cxr.json")
+    assert found["dataset"]["phantom"] is True and found["small"] is True
+    assert found["verdicts"] and all(sentence.endswith(".") for sentence in found["verdicts"])
+
+
 def test_pictures_are_made(finished):
-    assert (finished / "results/cxr/samples.png").stat().st_size > 1000
-    assert "<svg" in (finished / "results/cxr/loss.svg").read_text()
+    for name in ("samples.png", "memorization.png"):
+        assert (finished / "results/cxr" / name).stat().st_size > 1000
+    for name in ("cxr/loss.svg", "cxr/anatomy.svg", "sensitivity_cxr.svg"):
+        assert "<svg" in (finished / "results" / name).read_text()
 
 
 def test_what_each_stage_took_is_printed(finished):
@@ -126,10 +140,11 @@ def test_a_second_run_has_nothing_to_do(finished):
 @pytest.mark.parametrize(
     ("sections", "rules"),
     [
-        ({"evaluate": {"bootstrap": 6}}, {"features", "fid"}),
-        ({"probe": {"steps": 6}}, {"probe", "features", "fid"}),
-        ({"sample": {"guidance": 2.0}}, {"sample", "pca", "untrained", "features", "picture", "fid"}),
-        ({"train": {"learning_rate": 3e-3}}, {"train", "sample", "features", "picture", "fid"}),
+        ({"evaluate": {"bootstrap": 6}}, {"memorization", "fid"}),
+        ({"reader": {"steps": 5}}, set()),
+        ({"probe": {"steps": 6}}, {"probe", "features", "memorization", "fid"}),
+        ({"sample": {"guidance": 2.0}}, {"sample", "pca", "untrained", "features", "picture", "memorization", "fid"}),
+        ({"train": {"learning_rate": 3e-3}}, {"train", "sample", "features", "picture", "memorization", "fid"}),
         ({"images": {"split_seed": 1}}, set(STAGES) - {"acquire", "listing"}),
         ({"data": {"seed": 1}}, set(STAGES)),
     ],
@@ -233,13 +248,12 @@ def test_shards_change_no_byte_and_leave_nothing_behind(finished, tmp_path):
     ],
 )
 def test_the_other_embedded_experiments_run_from_nothing(tmp_path, experiment, sections, channels):
-    target = f"results/fid_{experiment}.json"
+    targets = [f"results/{figure}_{experiment}.json" for figure in ("fid", "diversity", "anatomy")]
     done = subprocess.run(
-        command(target, experiment=experiment, **sections), cwd=tmp_path, capture_output=True, text=True
+        command(*targets, experiment=experiment, **sections), cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    result = files.read_json(tmp_path / target)
-    assert "phantom" in json.dumps(result)
+    assert all(files.read_json(tmp_path / target)["dataset"]["phantom"] for target in targets)
     (manifest,) = (tmp_path / "data/images").glob("*_64.json")
     about = files.read_json(manifest)
     assert about["channels"] == channels and about["quarantined_count"] == 0

@@ -52,7 +52,19 @@ def scores(feature_sets: list[FeatureSet], manifest: dict[str, Any], settings: E
         **header(manifest, feature_sets[0].counts, settings),
         "unit": "effective number of classes",
         "extractors": spaces,
+        "verdicts": [_verdict(name, space) for name, space in spaces.items()],
     }
+
+
+def _verdict(name: str, space: dict[str, Any]) -> str:
+    real, samples = space["reference"], space["samples"]
+    low, high = samples["interval"]
+    beside = "above" if low > real["value"] else "below" if high < real["value"] else "not told apart from"
+    return (
+        f"By {name}'s classes the samples' score of {samples['value']:.3g} is {beside} that of held-out real images, "
+        f"{real['value']:.3g} ({space['pca_gaussian']['value']:.3g} for the PCA Gaussian). Below means that fewer show "
+        "one class plainly, or that classes are missing; whether they show what was asked for is not in this score."
+    )
 
 
 def _scored(feature_set: FeatureSet, settings: Evaluate) -> dict[str, Any]:
