@@ -279,9 +279,9 @@ class Extract(Section):
 class Reader(Section):
     """The classifier, trained on real images, that reads what synthetic ones show."""
 
-    steps: PositiveInt = Field(500, description="Optimiser steps.")
+    steps: PositiveInt = Field(800, description="Optimiser steps.")
     batch: PositiveInt = Field(32, description="Images a step.")
-    learning_rate: PositiveFloat = Field(1e-3, description="Peak learning rate.")
+    learning_rate: PositiveFloat = Field(2e-3, description="Peak learning rate.")
     seed: Seed = Field(0, description="Seed of initial weights and order.")
 
 
@@ -303,7 +303,6 @@ class Evaluate(Section):
     bootstrap: PositiveInt = Field(100, description="Bootstrap replicates of an interval.")
     kid_subset: Annotated[int, Field(ge=2)] = Field(100, description="Images in each subset of the kernel distance.")
     kid_subsets: PositiveInt = Field(50, description="Number of these subsets.")
-    neighbours: PositiveInt = Field(5, description="Neighbours that make an image's ball, for precision and recall.")
     small: PositiveInt = Field(2048, description="Results from fewer images than this are flagged as small.")
     seed: Seed = Field(0, description="Seed of subsets and replicates.")
 

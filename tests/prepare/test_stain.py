@@ -33,7 +33,7 @@ OTHER = unit((0.510, 0.745, 0.430), (0.250, 0.800, 0.545))
 def test_stains_are_found_and_told_apart():
     for stains in (RUIFROK, OTHER):
         density = -np.log((paint(stains).reshape(3, -1).T + 1.0) / stain.WHITE)
-        found = stain._stains(density[density.mean(axis=1) > stain.STAINED])
+        found = stain.stains_of(density[density.mean(axis=1) > stain.STAINED])
         assert np.degrees(np.arccos((found * stains).sum(axis=1))).max() < 5
 
 
@@ -110,5 +110,5 @@ def test_real_patches_get_the_reference_stains(shared_data):
     stains = []
     for picture in pictures:
         density = -np.log((stain.macenko(picture).reshape(3, -1).T + 1.0) / stain.WHITE)
-        stains.append(stain._stains(density[density.mean(axis=1) > stain.STAINED]))
+        stains.append(stain.stains_of(density[density.mean(axis=1) > stain.STAINED]))
     assert np.abs(np.mean(stains, axis=0) - stain.REFERENCE).max() < 0.1

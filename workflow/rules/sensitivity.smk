@@ -12,7 +12,7 @@ rule sensitivity:
         xrv=xrv_weights,
     output:
         report="results/sensitivity_{name}.json",
-        table="results/sensitivity_{name}.csv",
+        responses="results/sensitivity_{name}.csv",
         plot="results/sensitivity_{name}.svg",
         record="results/sensitivity_{name}.record.json",
     log:
@@ -31,4 +31,4 @@ rule sensitivity:
     shell:
         "python -m scansynth.evaluate.sensitivity --settings {params.settings:q}"
         + options([*STORE, "weights", "reader", "segmenter", "inception", "xrv"])
-        + " --report {output.report} --table {output.table} --plot {output.plot} 2>&1 | tee {log}"
+        + " --report {output.report} --responses {output.responses} --plot {output.plot} 2>&1 | tee {log}"

@@ -38,10 +38,10 @@ class Classifier(nn.Module):
     def __init__(self, channels: int, features: int, classes: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            *_block(channels, 16, stride=2),
-            *_block(16, 32, stride=2),
-            *_block(32, 64, stride=2),
-            *_block(64, 64, stride=1),
+            *block(channels, 16, stride=2),
+            *block(16, 32, stride=2),
+            *block(32, 64, stride=2),
+            *block(64, 64, stride=1),
             nn.AdaptiveAvgPool2d(2),
             nn.Flatten(),
             nn.Linear(4 * 64, features),
@@ -92,5 +92,6 @@ def load(path: Path) -> tuple[Classifier, About]:
     return model.eval(), about
 
 
-def _block(inputs: int, outputs: int, stride: int) -> tuple[nn.Module, ...]:
+def block(inputs: int, outputs: int, stride: int) -> tuple[nn.Module, ...]:
+    """A convolution of 3x3 with group normalisation and an activation."""
     return nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.GroupNorm(8, outputs), nn.SiLU()

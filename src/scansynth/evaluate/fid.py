@@ -7,19 +7,12 @@ import numpy as np
 from scansynth import stage
 from scansynth.evaluate.bootstrap import Estimate, multiplicities, rounded
 from scansynth.evaluate.featureset import About, FeatureSet, read
-from scansynth.evaluate.frechet import Gaussian, frechet_distance
-from scansynth.evaluate.imagesets import SETS
-from scansynth.evaluate.kernel import Kernels, squared_mmd, subsets
-from scansynth.evaluate.report import describe, header
+from scansynth.evaluate.frechet import frechet_estimates
+from scansynth.evaluate.kernel import kernel_estimates
+from scansynth.evaluate.report import OTHERS, WORDS, describe, header
 from scansynth.files import read_json, write_json
 from scansynth.sections import Evaluate
 
-OTHERS = tuple(name for name in SETS if name != "samples")
-WORDS = {
-    "floor": "real training images (the floor)",
-    "pca_gaussian": "the PCA Gaussian",
-    "untrained_network": "the untrained network",
-}
 WITHOUT_FID = (
     "FID is the Frechet distance in the features of one network, an Inception-v3 trained on photographs. The distances "
     "here are in other features, so that their scale is another: read them against the floor and the baselines."
@@ -30,69 +23,17 @@ WITH_FID = (
 )
 
 
-def frechet_estimates(feature_set: FeatureSet, replicates: int, seed: int) -> dict[str, Estimate]:
-    """Frechet distance of each set from the reference; replicate i resamples the reference alike for all sets."""
-    drawn = _drawn(feature_set, replicates, seed)
-    features = feature_set.features
-    reference = Gaussian.fitted(features["reference"])
-    resampled = [Gaussian.fitted(features["reference"], weights) for weights in drawn["reference"]]
-    return {
-        name: Estimate(
-            frechet_distance(reference, Gaussian.fitted(features[name])),
-            np.array(
-                [
-                    frechet_distance(other, Gaussian.fitted(features[name], weights))
-                    for other, weights in zip(resampled, drawn[name], strict=True)
-                ]
-            ),
-        )
-        for name in SETS
-    }
-
-
-def kernel_estimates(
-    feature_set: FeatureSet, settings: Evaluate
-) -> tuple[dict[str, Estimate], dict[str, dict[str, Any]]]:
-    """Kernel distance of each set from the reference, and its mean and deviation over subsets as KID reports them.
-
-    Each replicate resamples the reference alike for all sets. The distance itself is over all images: the unbiased
-    estimate that the mean over subsets approaches with their number.
-    """
-    drawn = _drawn(feature_set, settings.bootstrap, settings.seed)
-    reference = feature_set.features["reference"]
-    generator = np.random.default_rng(settings.seed)
-    estimates, over_subsets = {}, {}
-    for name in SETS:
-        values = feature_set.features[name]
-        kernels = Kernels.of(reference, values)
-        distance = float(squared_mmd(kernels, np.ones(len(reference)), np.ones(len(values))))
-        estimates[name] = Estimate(distance, squared_mmd(kernels, drawn["reference"], drawn[name]))
-        size = min(settings.kid_subset, len(reference), len(values))
-        chosen = [subsets(generator, len(each), size, settings.kid_subsets) for each in (reference, values)]
-        distances = squared_mmd(kernels, *chosen)
-        over_subsets[name] = {
-            "subset_mean": rounded(distances.mean()),
-            "subset_std": rounded(distances.std()),
-            "subset_images": size,
-            "subsets": settings.kid_subsets,
-        }
-    return estimates, over_subsets
-
-
 def distances(feature_sets: list[FeatureSet], manifest: dict[str, Any], settings: Evaluate) -> dict[str, Any]:
     """The result file: both distances in each feature space, their intervals, and what they say in words."""
     spaces = {}
     for each in feature_sets:
-        frechet = frechet_estimates(each, settings.bootstrap, settings.seed)
-        kernel, over_subsets = kernel_estimates(each, settings)
-        kernel_json = _compared(kernel)
-        for name, values in over_subsets.items():
-            kernel_json[name] |= values
+        generator = np.random.default_rng(settings.seed)
+        drawn = {name: multiplicities(generator, groups, settings.bootstrap) for name, groups in each.groups.items()}
         spaces[each.about.name] = {
             "metric": _named(each.about),
             "extractor": describe(each),
-            "frechet_distance": _compared(frechet),
-            "kernel_distance": kernel_json,
+            "frechet_distance": _compared(frechet_estimates(each.features, drawn)),
+            "kernel_distance": _kernel(each, drawn, settings),
         }
     published = any(each.about.published_inception for each in feature_sets)
     return {
@@ -104,6 +45,17 @@ def distances(feature_sets: list[FeatureSet], manifest: dict[str, Any], settings
         "extractors": spaces,
         "verdicts": verdicts(spaces),
     }
+
+
+def _kernel(feature_set: FeatureSet, drawn: dict[str, np.ndarray], settings: Evaluate) -> dict[str, Any]:
+    """Kernel distances, with mean and deviation over subsets, as KID is reported."""
+    size = min(settings.kid_subset, *feature_set.counts.values())
+    count = settings.kid_subsets
+    estimates, over_subsets = kernel_estimates(feature_set.features, drawn, size, count, settings.seed)
+    found = _compared(estimates)
+    for name, values in over_subsets.items():
+        found[name] |= {"subset_mean": rounded(values.mean()), "subset_std": rounded(values.std())}
+    return found | {"subset_images": size, "subsets": count}
 
 
 def verdicts(spaces: dict[str, Any]) -> list[str]:
@@ -147,11 +99,6 @@ def _compared(estimates: dict[str, Estimate]) -> dict[str, Any]:
 def _named(about: About) -> str:
     """What the distance is called: FID only in the features of FID's own network, with its published weights."""
     return "FID" if about.published_inception else f"Frechet distance in {about.name} features"
-
-
-def _drawn(feature_set: FeatureSet, replicates: int, seed: int) -> dict[str, np.ndarray]:
-    generator = np.random.default_rng(seed)
-    return {name: multiplicities(generator, groups, replicates) for name, groups in feature_set.groups.items()}
 
 
 def work(job: stage.Job) -> None:

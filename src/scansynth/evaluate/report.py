@@ -7,6 +7,14 @@ from scansynth.evaluate.featureset import FeatureSet
 from scansynth.evaluate.imagesets import REFERENCE, SETS
 from scansynth.sections import Evaluate
 
+# What the samples are compared with, and in words.
+WORDS = {
+    "floor": "real training images (the floor)",
+    "pca_gaussian": "the PCA Gaussian",
+    "untrained_network": "the untrained network",
+}
+OTHERS = tuple(WORDS)
+
 
 def header(manifest: dict[str, Any], counts: dict[str, int], settings: Evaluate) -> dict[str, Any]:
     """Data set, sets of images with their counts, the flag for few images, and kind of interval.

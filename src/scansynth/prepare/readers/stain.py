@@ -43,7 +43,7 @@ def macenko(pixels: np.ndarray) -> np.ndarray | None:
     stained = density[density.mean(axis=1) > STAINED]
     if len(stained) < max(LEAST * inside.sum(), 1):
         return None
-    stains = _stains(stained)
+    stains = stains_of(stained)
     if np.linalg.norm(np.cross(*stains)) < PARALLEL:
         return None
     unmix = np.linalg.pinv(stains)
@@ -56,7 +56,7 @@ def macenko(pixels: np.ndarray) -> np.ndarray | None:
     return result
 
 
-def _stains(density: np.ndarray) -> np.ndarray:
+def stains_of(density: np.ndarray) -> np.ndarray:
     """The unit vectors (2, 3) of haematoxylin and eosin: the edges of the fan of the optical densities (pixels, 3)."""
     _, axes = np.linalg.eigh(density.T @ density)
     first, second = axes[:, 2] * np.sign(axes[:, 2].sum()), axes[:, 1]
