@@ -12,7 +12,8 @@ run: .venv/ready
 	$(BIN)/snakemake --cores $(CORES) results/fid_cxr.json
 
 test: .venv/ready lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ignore=tests/integration --numprocesses=2 --dist=loadfile
+	$(BIN)/python -m pytest tests/integration
 
 lint: .venv/ready
 	$(BIN)/ruff check .

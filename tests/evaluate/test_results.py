@@ -13,6 +13,10 @@ from scansynth.files import read_json, sha256
 from scansynth.sections import Evaluate
 
 SETTINGS = json.dumps({"evaluate": {"bootstrap": 40, "kid_subset": 20, "kid_subsets": 10}})
+COPIES = {
+    "found": {"samples": {"copies": {"count": 3, "of": 40, "share": 0.075, "interval": [0.02, 0.2]}}},
+    "verdicts": ["3 of 40 are copies.", "There is more to say."],
+}
 EXTRACT = '{"extract": {}}'
 
 
@@ -44,8 +48,10 @@ def evaluate(toy_path, samples, folder):
     features.main([*extract, "--features", "cached.npz"])
     shutil.rmtree(features.CACHE)
     features.main([*extract, "--features", "again.npz"])
+    (folder / "copies.json").write_text(json.dumps(COPIES))
     for name in ("fid", "fid_again"):
-        fid.main(["--settings", SETTINGS, "--features", "features.npz", *manifest, "--distances", f"{name}.json"])
+        inputs = ["--features", "features.npz", *manifest, "--copies", "copies.json"]
+        fid.main(["--settings", SETTINGS, *inputs, "--distances", f"{name}.json"])
     inception_score.main(["--settings", SETTINGS, "--features", "features.npz", *manifest, "--scores", "is.json"])
     return folder
 
@@ -118,7 +124,9 @@ def test_distances_are_ordered_and_inside_their_intervals(results, space):
 
 def test_verdicts_are_sentences_from_the_differences(results):
     found = read_json(results / "fid.json")
-    assert len(found["verdicts"]) == 6
+    assert len(found["verdicts"]) == 7
+    assert found["verdicts"][-1] == "3 of 40 are copies."
+    assert (found["copies"]["count"], found["copies"]["of"]) == (3, 40)
     assert (
         "Frechet distance of the samples, beside that of the untrained network: "
         "smaller in probe and radiomics features." in found["verdicts"]
@@ -155,7 +163,7 @@ def test_only_the_published_network_gives_an_fid(published, name):
     chances = {key: np.full((12, 2), 0.5) for key in values}
     spaces = [FeatureSet(about, values, chances, groups)]
     manifest = {"dataset": "toy", "origin": "phantom"}
-    found = fid.distances(spaces, manifest, Evaluate(bootstrap=5, kid_subset=5, kid_subsets=2))
+    found = fid.distances(spaces, manifest, COPIES, Evaluate(bootstrap=5, kid_subset=5, kid_subsets=2))
     assert found["metric"] == found["extractors"]["inception"]["metric"] == name
     assert found["comparable_with_published_fid"] is published
     score = inception_score.scores(spaces, manifest, Evaluate(bootstrap=5))

@@ -22,9 +22,19 @@ WITH_FID = (
     "of the same size and the same reference: with few images it is biased upwards, as its floor shows."
 )
 
+COPIES = (
+    "How many of the samples are copies of training images, by the search in memorization_<name>.json: a set of copies "
+    "has the smallest distance of all."
+)
 
-def distances(feature_sets: list[FeatureSet], manifest: dict[str, Any], settings: Evaluate) -> dict[str, Any]:
-    """The result file: both distances in each feature space, their intervals, and what they say in words."""
+
+def distances(
+    feature_sets: list[FeatureSet], manifest: dict[str, Any], copies: dict[str, Any], settings: Evaluate
+) -> dict[str, Any]:
+    """The result file: both distances in each feature space, their intervals, and what they say in words.
+
+    ``copies`` is the report of the search for copies: a distance is not to be read without it.
+    """
     spaces = {}
     for each in feature_sets:
         generator = np.random.default_rng(settings.seed)
@@ -43,7 +53,8 @@ def distances(feature_sets: list[FeatureSet], manifest: dict[str, Any], settings
         **header(manifest, feature_sets[0].counts, settings),
         "unit": "squared unit of the features for the Frechet distance, none for the kernel distance; 0 is no distance",
         "extractors": spaces,
-        "verdicts": verdicts(spaces),
+        "copies": {**copies["found"]["samples"]["copies"], "note": COPIES},
+        "verdicts": [*verdicts(spaces), copies["verdicts"][0]],
     }
 
 
@@ -104,13 +115,14 @@ def _named(about: About) -> str:
 def work(job: stage.Job) -> None:
     """Compute the distances and write them."""
     settings = job.settings.evaluate
-    result = distances(read(job.inputs["features"]), read_json(job.inputs["manifest"]), settings)
+    manifest, copies = (read_json(job.inputs[name]) for name in ("manifest", "copies"))
+    result = distances(read(job.inputs["features"]), manifest, copies, settings)
     write_json(job.outputs["distances"], result)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Command line of the stage."""
-    stage.run("evaluate.fid", work, inputs=("features", "manifest"), outputs=("distances",), argv=argv)
+    stage.run("evaluate.fid", work, inputs=("features", "manifest", "copies"), outputs=("distances",), argv=argv)
 
 
 if __name__ == "__main__":
