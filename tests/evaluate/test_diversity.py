@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from torch import nn
 from torchmetrics.image import MultiScaleStructuralSimilarityIndexMeasure
 
-from scansynth.sections import Evaluate
 from scansynth.evaluate import diversity
 from scansynth.evaluate.classifier import About, Classifier, as_input, save
 from scansynth.evaluate.diversity import (
@@ -24,6 +23,7 @@ from scansynth.evaluate.diversity import (
 )
 from scansynth.evaluate.imagesets import SETS, ImageSet
 from scansynth.files import read_json, sha256
+from scansynth.sections import Evaluate
 
 MANIFEST = {"dataset": "toy", "origin": "phantom"}
 FEW = Evaluate(bootstrap=30)

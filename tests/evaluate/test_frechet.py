@@ -73,12 +73,12 @@ def test_symmetric_and_unmoved_by_rotation(n, m, d, seed):
 
 
 @pytest.mark.parametrize("n", [9, 100])
-def test_fitted_in_blocks_has_the_covariance_of_numpy(n, monkeypatch):
+def test_fitted_in_blocks_has_the_covariance_of_numpy_and_its_rank(n, monkeypatch):
     # Far from 0: sums of squares would lose all digits of a variance of 1e-12 of the mean's square.
     values = features(n, 12, seed=5) + 1e6
     monkeypatch.setattr(frechet, "ROWS", 7)
     found = Gaussian.fitted(values)
-    assert found.factor.shape == (min(n, 12), 12)
+    assert found.factor.shape == (min(n - 1, 12), 12)
     np.testing.assert_allclose(found.mean, values.mean(0))
     np.testing.assert_allclose(found.factor.T @ found.factor, np.cov(values.T), atol=1e-8)
 
@@ -89,6 +89,15 @@ def test_float32_in_a_file_is_fitted_in_float64(tmp_path):
     found = Gaussian.fitted(np.load(tmp_path / "features.npy", mmap_mode="r"))
     assert found.factor.dtype == np.float64
     np.testing.assert_allclose(found.factor.T @ found.factor, np.cov(values.astype(np.float64).T), rtol=1e-12)
+
+
+def test_images_that_are_all_the_same():
+    same, others = np.ones((5, 3)), features(20, 3, seed=7)
+    assert distance(same, same + 2) == pytest.approx(12)
+    values = {"reference": others, "samples": same}
+    found = frechet_estimates(values, {name: np.ones((2, len(each))) for name, each in values.items()})["samples"]
+    assert found.value == pytest.approx(np.sum((others.mean(0) - 1) ** 2) + np.trace(np.cov(others.T)))
+    np.testing.assert_allclose(found.replicates, found.value)
 
 
 def test_floor_of_equal_distributions_is_above_0_and_falls_with_the_number():

@@ -1,4 +1,5 @@
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from safetensors.torch import save_file
 from scansynth.errors import ScansynthError
 from scansynth.evaluate import inception
 from scansynth.evaluate.extractors import Extractor, make
-from scansynth.evaluate.inception import InceptionExtractor, network, prepared
+from scansynth.evaluate.inception import InceptionExtractor, fill, network, prepared
 
 # What torch-fidelity 0.4.0 gives with the weights below for 2 images of random pixels.
 PIXELS = np.random.Generator(np.random.PCG64(7)).integers(0, 256, (4, 3, 128, 128), dtype=np.uint8)[:2]
@@ -141,11 +142,18 @@ def test_a_file_without_tensors_is_named(tmp_path, name):
     assert not (tmp_path / "ran").exists()
 
 
-def test_tensors_of_another_network_are_named(tensors, tmp_path):
-    path = tmp_path / "other.pth"
-    torch.save(tensors | {"fc.weight": torch.zeros(1000, 2048)}, path)
-    with pytest.raises(ScansynthError, match=r"1 of 472 .* fc.weight of shape \(1008, 2048\), has .* \(1000, 2048\)"):
-        InceptionExtractor(path)
-    torch.save({name: each for name, each in tensors.items() if not name.startswith("Mixed_7c.branch_pool")}, path)
+def test_tensors_of_another_network_are_named(tensors):
+    other = tensors | {"fc.weight": torch.zeros(1000, 2048)}
+    with pytest.raises(
+        ScansynthError, match=r"^a.pth: .* 1 of 472 .* fc.weight of shape \(1008, 2048\), has .*2048\). Do"
+    ):
+        fill(tensors, other, Path("a.pth"), "Do this.")
+    other = {name: each for name, each in tensors.items() if not name.startswith("Mixed_7c.branch_pool")}
     with pytest.raises(ScansynthError, match=r"5 of 472 .* Mixed_7c.branch_pool.conv.weight .* is missing"):
-        InceptionExtractor(path)
+        fill(tensors, other, Path("a.pth"), "Do this.")
+
+
+def test_leaves_the_global_generator_as_it_was(path):
+    before = torch.get_rng_state()
+    InceptionExtractor(path)
+    assert torch.equal(torch.get_rng_state(), before)

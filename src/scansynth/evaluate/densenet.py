@@ -66,7 +66,9 @@ class XrvExtractor:
         Raises:
             ScansynthError: if the file cannot be read, or is of another network.
         """
-        model = DenseNet121(spatial_dims=2, in_channels=1, out_channels=1)
+        with torch.device("meta"):  # initial weights would take time, and numbers from the global generator
+            model = DenseNet121(spatial_dims=2, in_channels=1, out_channels=1)
+        model.to_empty(device="cpu")
         tensors = model.features.state_dict().items()
         try:
             found = load_file(weights)

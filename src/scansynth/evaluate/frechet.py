@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import lapack
 
 from scansynth.evaluate.bootstrap import Estimate
 
@@ -16,7 +17,7 @@ ROWS = 4096  # of features in memory at once, as float64
 
 @dataclass(frozen=True)
 class Gaussian:
-    """A mean, (d,), and a factor, (r, d) with r the lesser of n and d, of a covariance: ``factor.T @ factor``."""
+    """A mean, (d,), and a factor, (r, d) with r its rank, of a covariance: ``factor.T @ factor``."""
 
     mean: np.ndarray
     factor: np.ndarray
@@ -25,16 +26,20 @@ class Gaussian:
     def fitted(cls, features: np.ndarray) -> "Gaussian":
         """Sample mean and covariance (divisor n - 1) of features (n, d).
 
-        The factor is R of the QR decomposition of the deviations, taken block after block (sequential TSQR: Demmel et
-        al. 2012, SIAM J. Sci. Comput. 34): no digits are lost by squaring, and fewer images than features make a
-        factor of as many rows, and no singular matrix.
+        The sums are of deviations, which loses no digits where the mean is far from 0. The factor is that of Cholesky
+        with complete pivoting, which ends at the rank: fewer images than features have a singular covariance (Higham
+        1990, in Reliable Numerical Computation, Oxford; LAPACK's dpstrf).
         """
         n, d = features.shape
         mean = sum(block.sum(0) for block in _blocks(features)) / n
-        factor = np.empty((0, d))
+        covariance = np.zeros((d, d))
         for block in _blocks(features):
-            factor = np.linalg.qr(np.concatenate([factor, block - mean]), mode="r")
-        return cls(mean, factor / np.sqrt(n - 1))
+            deviations = block - mean
+            covariance += deviations.T @ deviations / (n - 1)
+        upper, pivots, rank, _ = lapack.dpstrf(covariance)
+        factor = np.empty((rank, d))
+        factor[:, pivots - 1] = np.triu(upper)[:rank]
+        return cls(mean, factor)
 
 
 def frechet_distance(first: Gaussian, second: Gaussian) -> float:
@@ -73,7 +78,7 @@ def frechet_estimates(features: Mapping[str, np.ndarray], drawn: Mapping[str, np
         values = features[name]
         fitted = Gaussian.fitted(values)
         left, overlaps, right = np.linalg.svd(real.factor @ fitted.factor.T, full_matrices=False)
-        kept = overlaps > overlaps[0] * max(len(real.factor), len(fitted.factor)) * np.finfo(np.float64).eps
+        kept = overlaps > overlaps.max(initial=0) * real.mean.size * np.finfo(np.float64).eps
         roots = np.sqrt(overlaps[kept])[:, None]
         of_real = _influence(reference, real, fitted, right[kept] @ fitted.factor / roots)
         of_fitted = _influence(values, fitted, real, left.T[kept] @ real.factor / roots)

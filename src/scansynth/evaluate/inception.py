@@ -253,7 +253,9 @@ class InceptionExtractor:
         Raises:
             ScansynthError: if the file cannot be read, or is of another network.
         """
-        model = network()
+        with torch.device("meta"):  # initial weights would take time, and numbers from the global generator
+            model = network()
+        model.to_empty(device="cpu")
         fill(model.state_dict(), _tensors(weights), weights, REMEDY)
         self._classifier = model.fc.weight.double().numpy(force=True)
         for each in model.modules():

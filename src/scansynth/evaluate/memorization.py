@@ -25,8 +25,8 @@ QUANTILES = (0.05, 0.5, 0.95, 0.99, 1.0)
 DETECTORS = {
     "correlation": f"of the images, averaged to {GRID} x {GRID} cells and whitened by the training images' principal "
     "components",
-    "similarity": "correlation of the probe's features, whitened likewise, of the image in each symmetry and as it lies "
-    "on its neighbour by pixels",
+    "similarity": "correlation of the probe's features, whitened likewise: of the image in each symmetry, and as it "
+    "lies on its neighbour by pixels",
 }
 RULE = (
     "An image is called a copy if it is more alike to a training image than the threshold, by either detector; each "

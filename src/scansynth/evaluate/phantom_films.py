@@ -21,9 +21,10 @@ from scansynth.prepare.decoded import Decoded
 from scansynth.prepare.normalize import normalize
 from scansynth.sections import Images
 
-FLIP = 0.5
+# Shares of the films that are mirrored, that look as they were rendered, and that show nothing.
+FLIPPED, PLAIN, BLANK = 0.5, 0.25, 0.04
+SHADES = (3, 6, 12, 24, 48)  # a side
 AERATED = 12.0  # mm of pleural cavity that count as lung, as in the phantoms' own truth
-BLANK = (3, 6, 12, 24, 48)  # shades a side, where there is no chest
 MIRRORED = [0, LEFT_LUNG, RIGHT_LUNG, HEART]  # what each structure is in a mirror
 
 
@@ -80,18 +81,9 @@ def varied(images: Tensor, targets: Tensor, generator: Generator) -> tuple[Tenso
     """Variations of images (n, 1, s, s), 0 to 1, and of the shares of each class in their pixels (n, classes, s, s)."""
     images, targets = _moved(images, targets, generator)
     lungs = targets[:, [RIGHT_LUNG, LEFT_LUNG]].sum(1, keepdim=True)
-    images, targets = _blank(_clouded(images, lungs, generator), targets, generator)
-    return _obstructed(_exposed(images, generator), generator), targets
-
-
-def _blank(images: Tensor, targets: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-    """A few are nothing but shades of some size, without anything to outline."""
-    n, _, size, _ = images.shape
-    sizes = [_uniform(generator, n, 0, 1) ** 2 * _clouds(generator, n, cells, size) for cells in BLANK]
-    blank = _some(generator, n, 0.05)
-    nothing = torch.zeros_like(targets)
-    nothing[:, 0] = 1
-    return torch.where(blank, 0.5 + 0.25 * sum(sizes), images), torch.where(blank, nothing, targets)
+    films = _obstructed(_exposed(_clouded(images, lungs, generator), generator), generator)
+    plain = _some(generator, len(images), PLAIN)
+    return _blanked(torch.where(plain, images, films), targets, generator)
 
 
 def _moved(images: Tensor, targets: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
@@ -100,7 +92,7 @@ def _moved(images: Tensor, targets: Tensor, generator: Generator) -> tuple[Tenso
     scale = torch.exp(_uniform(generator, n, -0.25, 0.25)).flatten()
     tall = torch.exp(_uniform(generator, n, -0.08, 0.08)).flatten()
     turn = 0.08 * torch.randn(n, generator=generator)
-    flip = 1 - 2 * _some(generator, n, FLIP).flatten().float()
+    flip = 1 - 2 * _some(generator, n, FLIPPED).flatten().float()
     across, down = (_uniform(generator, n, -0.2, 0.2).flatten() for _ in range(2))
     rows = (
         torch.stack([scale * tall * torch.cos(turn) * flip, -scale * torch.sin(turn) * flip, across], 1),
@@ -146,6 +138,15 @@ def _obstructed(images: Tensor, generator: Generator) -> Tensor:
     border = (down < top) | (down > 1 - bottom) | (across < left) | (across > 1 - right)
     shade = _uniform(generator, n, 0, 0.1) + 0.9 * _some(generator, n, 0.4)
     return torch.where(border & _some(generator, n, 0.3), shade, images).clamp(0, 1.2)
+
+
+def _blanked(images: Tensor, targets: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    """A few of them nothing but shades, with nothing to outline: no chest is to be seen where there is none."""
+    n, _, size, _ = images.shape
+    shades = sum(_uniform(generator, n, 0, 1) ** 2 * _clouds(generator, n, cells, size) for cells in SHADES)
+    blank = _some(generator, n, BLANK)
+    nothing = F.one_hot(torch.zeros(1, 1, 1, dtype=torch.long), targets.shape[1]).permute(0, 3, 1, 2).float()
+    return torch.where(blank, 0.5 + 0.25 * shades, images), torch.where(blank, nothing, targets)
 
 
 def _uniform(generator: Generator, n: int, low: float, high: float) -> Tensor:

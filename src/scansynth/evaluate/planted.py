@@ -1,4 +1,4 @@
-"""Planted copies, the positive control of the search for copies: training images, changed as a model may change them."""
+"""Planted copies, the positive control of the search: training images, changed as a model may change them."""
 
 from dataclasses import dataclass
 

@@ -131,7 +131,7 @@ def train(phantoms: Phantoms, settings: Settings) -> Network:
         chosen = torch.randint(len(images), (settings.batch,), generator=generator)
         seen, wanted = varied(images[chosen], targets[chosen], generator)
         optimiser.zero_grad()
-        F.cross_entropy(network(seen), wanted).backward()
+        _loss(network(seen), wanted).backward()
         optimiser.step()
         schedule.step()
     return network.eval()
