@@ -119,7 +119,7 @@ def test_labels_are_read_from_the_samples(report):
 def test_verdicts_are_sentences(report):
     found = read_json(report / "anatomy.json")
     assert verdicts(found) == found["verdicts"]
-    assert any("samples show what they were asked to: Bright 1.00" in sentence for sentence in found["verdicts"])
+    assert any("curves (0.5 is chance): Bright 1.00" in sentence for sentence in found["verdicts"])
     found["cardiomegaly"] = {"samples": {"value": 0.1, "interval": [0.05, 0.15]}, "reference": {"value": 0.12}}
     found["measures"] |= dict.fromkeys(("plausible", "heart_on_left"), found["measures"]["mean_level"])
     assert any("are larger" in sentence and "+0.120" in sentence for sentence in verdicts(found))

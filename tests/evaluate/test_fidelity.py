@@ -32,6 +32,9 @@ def test_views_are_compared_with_those_asked_for():
     probabilities = np.zeros((40, 4))
     probabilities[:, 3] = 1  # PA, which every second one was to be
     assert view_accuracy(probabilities, ROWS, READER) == 0.5
+    # Of every second one it is not known.
+    assert view_accuracy(probabilities, [row | {"view": row["view"].replace("AP", "")} for row in ROWS], READER) == 1
+    assert view_accuracy(probabilities, [row | {"view": ""} for row in ROWS], READER) is None
 
 
 class Told:

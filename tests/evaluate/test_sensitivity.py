@@ -121,7 +121,8 @@ def test_a_study_of_what_is_known_is_the_same_again(toy_store, tmp_path, monkeyp
     found = sensitivity.study(store, bright_panel(), "chest", 256, 0)
     assert [damage.name for damage in found.damages] == ["gamma", "mirrored", "labels"]
     assert found.missing == ("constant",)
-    assert sum(found.counts.values()) == len(store.table)
+    assert sum(count["images"] for count in found.counts.values()) == len(store.table)
+    assert all(count["images"] == count["patients"] for count in found.counts.values())
     verdicts = {key: response.verdict for key, response in found.responses.items()}
     assert verdicts == {
         ("gamma", "brightness"): "yes",
@@ -208,7 +209,7 @@ def test_the_stage_says_who_sees_what(toy_path, toy_store, tmp_path, monkeypatch
     monkeypatch.setattr(sensitivity, "DIVISIONS", 6)
     files = {"pixels": toy_path, "table": toy_path.with_suffix(".csv"), "manifest": toy_path.with_suffix(".json")}
     files |= {"weights": tmp_path / "probe.safetensors", "reader": tmp_path / "reader.safetensors"}
-    probe.save(files["weights"], *probe.train(toy_store, sections.Probe(steps=20)))
+    probe.save(files["weights"], *probe.train(toy_store, sections.Probe(steps=5)))
     reader.save(files["reader"], reader.train(toy_store, sections.Reader(steps=40)))
     files |= {name: tmp_path / name for name in ("report.json", "responses.csv", "plot.svg")}
     dataset = {"title": "t", "layout": "nih", "licence": "l", "citation": "c", "address": "a"}

@@ -1,6 +1,7 @@
 """The Inception network and the figures in its features agree with torch-fidelity 0.4.0, with weights by a recipe."""
 
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -59,7 +60,8 @@ def extractor(weights, tmp_path_factory):
 @pytest.fixture(scope="module")
 def radiographs(shared_data):
     paths = sorted((shared_data / "nih-cxr" / "images").glob("*.png"))
-    return np.stack([np.asarray(Image.open(path).convert("L")) for path in paths])[:, None]
+    with ThreadPoolExecutor() as pool:
+        return np.stack(list(pool.map(lambda path: np.asarray(Image.open(path).convert("L")), paths)))[:, None]
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from scansynth import files
 
 REPO = Path(__file__).resolve().parents[2]
 SMALL = {
-    "data": {"count": 60},
-    "images": {"size": 64},
+    "data": {"count": 80},
+    "images": {"size": 64, "train": 0.5, "val": 0.2, "test": 0.3},
     "network": {"base_channels": 32, "multipliers": [1], "attention": [False]},
     "train": {"steps": 6, "batch": 4, "warmup": 2, "checkpoint_every": 3, "validate_every": 3},
     "sample": {"count": 12, "steps": 3, "batch": 4},

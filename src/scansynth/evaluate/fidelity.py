@@ -29,7 +29,7 @@ def aurocs(probabilities: np.ndarray, rows: list[dict[str, str]], reader: "Reade
 def view_accuracy(probabilities: np.ndarray, rows: list[dict[str, str]], reader: "Reader") -> float | None:
     """Share of the images whose view is read as it was asked for; None where views are not told apart."""
     right = _views_right(probabilities, rows, reader)
-    return None if right is None else float(right.mean())
+    return None if right is None else float(np.nanmean(right))
 
 
 def truth(rows: list[dict[str, str]], reader: "Reader") -> dict[str, np.ndarray]:
@@ -79,14 +79,19 @@ def _area(scores: np.ndarray, shown: np.ndarray, drawn: np.ndarray) -> dict[str,
 
 
 def _views_right(probabilities: np.ndarray, rows: list[dict[str, str]], reader: "Reader") -> np.ndarray | None:
-    if not reader.views:
+    """1 where the view is read as asked for, else 0, NaN where none was; None where there is nothing to tell."""
+    if not reader.views or not any(row["view"] for row in rows):
         return None
     read = probabilities[:, len(reader.findings) :].argmax(1)
-    return np.array([row["view"] == reader.views[i] for row, i in zip(rows, read, strict=True)], dtype=np.float64)
+    right = [row["view"] == reader.views[i] if row["view"] else np.nan for row, i in zip(rows, read, strict=True)]
+    return np.array(right, dtype=np.float64)
 
 
 def _accuracy(right: np.ndarray | None, drawn: np.ndarray) -> dict[str, Any] | None:
     if right is None:
         return None
-    estimate = Estimate(float(right.mean()), drawn @ right / drawn.sum(1)).as_json()
+    known = np.isfinite(right)
+    times = drawn[:, known]
+    times = times[times.any(1)]
+    estimate = Estimate(float(right[known].mean()), times @ right[known] / times.sum(1)).as_json()
     return {**estimate, "interval": np.clip(estimate["interval"], 0, 1).tolist()}

@@ -181,21 +181,13 @@ def prepared(pixels: np.ndarray) -> Tensor:
     images = torch.from_numpy(np.array(pixels)).to(best_device(), torch.float32)
     if images.shape[1] != 3:
         images = images.mean(1, keepdim=True)
-    weights = _bilinear(images.shape[-1]).to(images.device)
-    resized = weights @ images @ weights.T
+    size = images.shape[-1]
+    positions = torch.arange(SIDE, device=images.device, dtype=torch.float32) * (size / SIDE)
+    low = positions.long()
+    high, share = (low + 1).clamp(max=size - 1), positions - low
+    rows = torch.lerp(images[:, :, low], images[:, :, high], share[:, None])
+    resized = torch.lerp(rows[..., low], rows[..., high], share)
     return (resized.expand(-1, 3, -1, -1) - 128) / 128
-
-
-def _bilinear(size: int) -> Tensor:
-    """What each of ``size`` pixels counts in each of the 299, (299, size)."""
-    rows = np.arange(SIDE)
-    positions = rows.astype(np.float32) * np.float32(size / SIDE)
-    low = positions.astype(np.int64)
-    share = positions - low
-    weights = np.zeros((SIDE, size), np.float32)
-    weights[rows, low] = 1 - share
-    weights[rows, np.minimum(low + 1, size - 1)] += share
-    return torch.from_numpy(weights)
 
 
 def fill(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path, remedy: str) -> None:

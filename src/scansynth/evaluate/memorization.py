@@ -7,7 +7,7 @@ from scipy.stats import binomtest, fisher_exact
 
 from scansynth import stage
 from scansynth.evaluate import pairs
-from scansynth.evaluate.bootstrap import METHOD, rounded
+from scansynth.evaluate.bootstrap import METHOD, Estimate, rounded
 from scansynth.evaluate.copies import Audit, Matches
 from scansynth.evaluate.extractors import ProbeExtractor
 from scansynth.evaluate.imagesets import INPUTS, SYNTHETIC, ImageSet, open_sets, real_set, split_set
@@ -44,12 +44,13 @@ INTERVAL = (
 )
 NEARER = (
     "share of the images whose nearest training image is nearer than their nearest held-out image, among as many of "
-    "both: 0.5 for images that owe nothing to a single patient, where training and held-out patients are of one kind. "
-    "The baselines copy nobody: their shares say how far from 0.5 the galleries alone lead"
+    "both: 0.5 for images that owe nothing to a single patient. held_out is the control, images of other held-out "
+    "patients: as far as it is from 0.5, training and held-out patients are of different kinds. The Gaussian has the "
+    "training images' covariance, which draws it to them too"
 )
 LIMITS = (
     f"The audit sees whole images in {GRID} x {GRID} cells, mirrored or moved by up to 1/{GRID // MARGIN} of the side. "
-    "It does not see copies of a part (a lesion, a marker), and misses most that are rotated, enlarged or bent.",
+    "It does not see copies of a part (a lesion, a marker), and may miss those that are rotated, enlarged or bent.",
     "Not to find copies is no guarantee of privacy: it bounds the share of copies among images like these, and says "
     "nothing of what else may be inferred, such as who was in the training set.",
 )
@@ -111,6 +112,12 @@ def detected(planted: Planted, matches: Matches, train: ImageSet) -> dict[str, A
     }
 
 
+def nearer_share(estimate: Estimate) -> dict[str, Any]:
+    """The share and its interval, which is cut where there are no shares."""
+    found = estimate.as_json()
+    return found | {"interval": [min(max(end, 0.0), 1.0) for end in found["interval"]]}
+
+
 def verdicts(found: dict[str, Any], planted: dict[str, Any], nearer: dict[str, Any], false_alarms: float) -> list[str]:
     """Plain sentences: how many copies, whether false alarms explain them, what planted copies show, what is unseen."""
     samples, held_out = (found[name]["copies"] for name in ("samples", "held_out"))
@@ -118,34 +125,36 @@ def verdicts(found: dict[str, Any], planted: dict[str, Any], nearer: dict[str, A
     table = [[each["count"], each["of"] - each["count"]] for each in (samples, held_out)]
     more = fisher_exact(table, alternative="greater").pvalue < 0.05
     missed = [kind for kind in FINDABLE if planted[kind]["share"] < 1]
-    return [
-        f"{_counted(samples)} synthetic images are called copies, of {patients['copied']:,} of {patients['of']:,} "
+    sentences = [
+        f"{_counted(samples, 'synthetic images')} are called copies, of {patients['copied']:,} of {patients['of']:,} "
         f"training patients: {'more than' if more else 'no more than'} false alarms explain.",
-        f"{_counted(held_out)} held-out images, which cannot be copies, are called copies by thresholds that other "
+        f"{_counted(held_out, 'held-out images')}, which cannot be copies, are called copies by thresholds that other "
         f"patients set; {false_alarms:.1%} was asked for.",
-        *(f"Of the {words}, {_counted(found[name]['copies'])} are called copies." for name, words in BASELINES.items()),
-        f"Of planted copies, it finds {', '.join(f'{_counted(each)} {kind}' for kind, each in planted.items())}.",
-        *(
-            [f"It misses planted copies that it should find ({', '.join(missed)}): that it finds few says little here."]
-            if missed
-            else []
-        ),
-        _nearer(nearer),
-        *LIMITS,
+        *(f"{_counted(found[name]['copies'], words)} are called copies." for name, words in BASELINES.items()),
+        *(f"{_counted(each, f'planted copies ({kind})')} are found." for kind, each in planted.items()),
     ]
+    if missed:
+        sentences.append(
+            f"Planted copies that it should find are missed ({', '.join(missed)}): on these images, to find few copies "
+            "says little."
+        )
+    return [*sentences, _nearer(nearer), *LIMITS]
 
 
-def _counted(counted: dict[str, Any]) -> str:
+def _counted(counted: dict[str, Any], what: str) -> str:
     low, high = counted["interval"]
-    return f"{counted['count']:,} of {counted['of']:,} ({counted['share']:.1%}; 95% interval {low:.1%} to {high:.1%})"
+    return f"{counted['count']:,} of {counted['of']:,} {what} ({counted['share']:.1%}; {low:.1%} to {high:.1%})"
 
 
-def _nearer(samples: dict[str, Any]) -> str:
-    low, high = samples["interval"]
-    answer = "more than" if low > 0.5 else "less than" if high < 0.5 else "not told apart from"
+def _nearer(nearer: dict[str, Any]) -> str:
+    low, high = nearer["samples_minus_held_out"]["interval"]
+    answer = "more than" if low > 0 else "less than" if high < 0 else "not told apart from"
+    value, ends = nearer["samples"]["value"], nearer["samples"]["interval"]
     return (
-        f"{samples['value']:.1%} of the synthetic images ({low:.1%} to {high:.1%}) are nearer to a training image than "
-        f"to any of as many held-out ones: {answer} the half that is expected of a model that remembers no one."
+        f"{value:.1%} of the synthetic images ({ends[0]:.1%} to {ends[1]:.1%}) are nearer to a training image than to "
+        f"any of as many held-out ones: {answer} of other held-out patients' images, of which "
+        f"{nearer['held_out']['value']:.1%} are. Of the draws from the PCA Gaussian "
+        f"{nearer['pca_gaussian']['value']:.1%} are."
     )
 
 
@@ -167,7 +176,8 @@ def work(job: stage.Job) -> None:
     found = {name: rates(each, train) for name, each in matches.items()}
     found["held_out"] = rates(audit.held_out, train) | {"patients": alarmed(audit.held_out, held_out)}
     controls = detected(planted, of_planted, train)
-    nearer = {name: each.as_json() for name, each in shares.items()}
+    nearer = {name: nearer_share(each) for name, each in shares.items()}
+    nearer["samples_minus_held_out"] = (shares["samples"] - shares["held_out"]).as_json()
     top = header(store.manifest, {name: len(images) for name, images in sets.items()}, settings.evaluate)
     result = {
         "metric": "share of the images that are copies of training images",
@@ -191,7 +201,7 @@ def work(job: stage.Job) -> None:
         "found": found,
         "planted": {"found": FOUND, **controls},
         "nearer_to_training": {"meaning": NEARER, "images_in_each_gallery": galleries, **nearer},
-        "verdicts": verdicts(found, controls, nearer["samples"], settings.memorization.false_alarms),
+        "verdicts": verdicts(found, controls, nearer, settings.memorization.false_alarms),
     }
     write_json(job.outputs["report"], result)
     drawing = pairs.draw(synthetic["samples"].array, matches["samples"], planted, of_planted, train, channels)

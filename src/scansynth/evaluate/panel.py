@@ -117,13 +117,12 @@ def in_space(extractor: Extractor) -> tuple[Gauge, ...]:
     def score(seen: Seen, reference: Seen) -> tuple[float]:
         return (float(inception_score(extractor.probabilities(seen.readings[name]))),)
 
-    shares = [Metric(f"{each} ({name})", -1, share=True) for each in ("precision", "recall", "coverage")]
-    gauges = (
-        Gauge(
-            (Metric(f"Frechet distance ({name})", 1), Metric(f"kernel distance ({name})", 1)), distances, instruments
-        ),
-        Gauge((*shares[:2], Metric(f"density ({name})", -1), shares[2]), manifolds, instruments),
+    of_distances = tuple(Metric(f"{each} distance ({name})", 1) for each in ("Frechet", "kernel"))
+    of_manifolds = tuple(
+        Metric(f"{each} ({name})", -1, share=each != "density")
+        for each in ("precision", "recall", "density", "coverage")
     )
+    gauges = Gauge(of_distances, distances, instruments), Gauge(of_manifolds, manifolds, instruments)
     if len(extractor.classes) < 2:
         return gauges
     return (*gauges, Gauge((Metric(f"Inception score ({name})", -1, alone=True),), score, instruments))
@@ -136,9 +135,8 @@ def of_diversity(probe: Path, seed: int) -> Gauge:
         pixels = seen.images.pixels
         return ms_ssim_pairs(pixels, PAIRS, seed).mean(), perceptual_pairs(pixels, probe, PAIRS, seed).mean()
 
-    return Gauge(
-        (Metric("MS-SSIM of pairs", 1, alone=True), Metric("perceptual distance of pairs", -1, alone=True)), take
-    )
+    metrics = Metric("MS-SSIM of pairs", 1, alone=True), Metric("perceptual distance of pairs", -1, alone=True)
+    return Gauge(metrics, take)
 
 
 def of_copies(audit: Audit) -> Gauge:

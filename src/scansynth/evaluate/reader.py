@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -103,9 +103,16 @@ def save(path: Path, reader: Reader) -> None:
 
 
 def load(path: Path) -> Reader:
-    """Read a reader that ``save`` wrote."""
-    with safe_open(path, framework="pt") as file:
-        values = json.loads(file.metadata()["reader"])
+    """Read a reader that ``save`` wrote.
+
+    Raises:
+        ScansynthError: if the file is none.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            values = json.loads((file.metadata() or {})["reader"])
+    except (KeyError, ValueError, SafetensorError) as error:
+        raise ScansynthError(f"{path}: not a reader that scansynth trained ({error}): make it anew") from error
     about = About(**{**values, "findings": tuple(values["findings"]), "views": tuple(values["views"])})
     network = nn.Identity() if about.reason else _network(about)
     network.load_state_dict(load_file(path))
@@ -186,7 +193,9 @@ def _varied(images: Tensor, generator: np.random.Generator) -> Tensor:
     """Each image shifted a little, with another contrast and brightness; never mirrored: left is not right."""
     n, most = len(images), round(SHIFT * images.shape[-1])
     down, right = generator.integers(-most, most + 1, (2, n))
-    moved = [image.roll((int(y), int(x)), (1, 2)) for image, y, x in zip(images, down, right, strict=True)]
+    size, framed = images.shape[-1], F.pad(images, (most,) * 4, mode="replicate")
+    corners = zip(framed, down + most, right + most, strict=True)
+    moved = [image[:, y : y + size, x : x + size] for image, y, x in corners]
     change = torch.from_numpy(generator.uniform(-CONTRAST, CONTRAST, (2, n, 1, 1, 1)).astype(np.float32))
     return torch.stack(moved) * (1 + change[0]) + change[1]
 

@@ -3,6 +3,7 @@
 import csv
 import io
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ class Response:
     spread: float
     worse: int  # the sign of a change for the worse
 
-    @property
+    @cached_property
     def changes(self) -> np.ndarray:
         """Mean change at each strength in spreads, (k,): positive where it is for the worse."""
         return self.worse * (self.values - self.values[:, :1]).mean(0) / self.spread + 0.0  # no -0.0
@@ -51,7 +52,7 @@ class Response:
         changes = rankdata(self.changes)
         return rounded(np.corrcoef(rankdata(self.strengths), changes)[0, 1]) if np.ptp(changes) else 0.0
 
-    @property
+    @cached_property
     def verdict(self) -> str:
         """``SEES``, ``WRONG_WAY``, ``UNSTEADY`` or ``BLIND``."""
         for sign, word in ((1, SEES), (-1, WRONG_WAY)):
@@ -76,7 +77,7 @@ class Study:
     metrics: tuple[Metric, ...]
     damages: tuple[Damage, ...]
     responses: dict[tuple[str, str], Response]  # by the names of damage and metric
-    counts: dict[str, int]  # images of each part
+    counts: dict[str, dict[str, int]]  # images and patients of each part
     missing: tuple[str, ...]  # metrics that cannot be had of undamaged images, or are the same for all
 
 
@@ -154,14 +155,16 @@ def table(found: Study) -> str:
     """All values as CSV: a row each damage, strength and metric."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("damage", "strength", "unit", "metric", "value", "low", "high", "change", "spread", "sees"))
+    writer.writerow(
+        ("damage", "strength", "unit", "metric", "value", "low", "high", "change", "spread", "correlation", "sees")
+    )
     units = {damage.name: damage.unit for damage in found.damages}
     for (damage, metric), response in found.responses.items():
         for k, strength in enumerate(response.strengths):
             values = response.values[:, k]
             numbers = (values.mean(), values.min(), values.max(), response.changes[k], response.spread)
-            row = (damage, f"{strength:g}", units[damage], metric, *map(rounded, numbers), response.verdict)
-            writer.writerow(row)
+            row = (damage, f"{strength:g}", units[damage], metric, *map(rounded, numbers))
+            writer.writerow((*row, response.correlation, response.verdict))
     return text.getvalue()
 
 

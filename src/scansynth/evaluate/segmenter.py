@@ -31,7 +31,7 @@ FOLD = 4  # pixels a side that the network takes as one, with all their values
 WIDTHS = (32, 64, 128)  # channels at each scale
 CLASSES = 1 + len(STRUCTURES)  # the background is 0
 WARMUP = 0.1  # share of the steps
-HELD_OUT = 150  # phantoms that the error is measured on
+HELD_OUT = 150  # phantoms that the error is measured on, at most
 REPLICATES = 1000  # of the bootstrap
 # Seeds of phantoms that no experiment has: its own end below 2**32. Numbers above are two words to SeedSequence, and
 # the second of these is no key of the phantoms' streams.
@@ -192,9 +192,10 @@ def load(path: Path) -> Segmenter:
 def work(job: stage.Job) -> None:
     """Render phantoms, train the segmenter on them, measure its error on others, and write it."""
     settings, images = job.settings.segmenter, job.settings.images
-    about = {"phantoms": settings.count, "held_out": HELD_OUT, "size": images.size}
+    held_out = min(HELD_OUT, settings.count)
+    about = {"phantoms": settings.count, "held_out": held_out, "size": images.size}
     segmenter = Segmenter(train(render(TRAINING + settings.seed, settings.count, images), settings), about)
-    about["held_out_error"] = errors(segmenter, render(TESTING + settings.seed, HELD_OUT, images), settings.seed)
+    about["held_out_error"] = errors(segmenter, render(TESTING + settings.seed, held_out, images), settings.seed)
     save(job.outputs["weights"], segmenter)
     job.facts |= about | {"threads": torch.get_num_threads()}
 

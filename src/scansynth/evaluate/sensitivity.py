@@ -1,5 +1,7 @@
 """Does a metric mean anything? Real images are damaged in known ways, to see which metrics move, and how."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from scansynth import stage
@@ -28,11 +30,10 @@ from scansynth.store import Store, evenly, open_store
 
 SEEDS = 3  # divisions of the held-out images in which images are damaged
 DIVISIONS = 20  # divisions that say how far apart undamaged images are
-COPIED = 1000  # training images that copies are taken from, at most
 SETS = {
-    "reference": "held-out real images, whom all others are compared with",
+    "reference": "held-out real images, which all others are compared with",
     "damaged": "held-out real images of other patients, which are damaged; undamaged they are the floor",
-    "spare": "held-out real images of again others, which stand in for those of missing kinds",
+    "spare": "held-out real images of other patients again, which stand in for those of missing kinds",
     "train": "real training images, which copies are taken from",
 }
 
@@ -79,8 +80,9 @@ def study(store: Store, panel: Panel, domain: str | None, most: int, seed: int) 
 
     read = panel.reader()
     divisions = [divided(store, most, seed, number) for number in range(DIVISIONS)]
-    undamaged, spreads = _undamaged([[read(images(part)) for part in parts[:2]] for parts in divisions], panel)
-    train = images(evenly(store.indices("train"), COPIED))
+    undamaged, spreads = _undamaged(([read(images(part)) for part in parts[:2]] for parts in divisions), panel)
+    copied = evenly(store.indices("train"), most)
+    train = images(copied)
     metrics = [metric for metric, spread in zip(panel.metrics, spreads, strict=True) if np.isfinite(spread)]
     damages = applicable(images(divisions[0][1]), domain)
     responses = {}
@@ -100,23 +102,28 @@ def study(store: Store, panel: Panel, domain: str | None, most: int, seed: int) 
                 strengths = tuple(np.array(damage.strengths)[taken].tolist())
                 response = Response(strengths, values[:, taken, i], spreads[i], metric.worse)
                 responses[damage.name, metric.name] = response
-    counts = dict(zip(SETS, map(len, (*divisions[0], train)), strict=True))
+    counts = {
+        name: {"images": len(part), "patients": len({store.table[i]["patient"] for i in part})}
+        for name, part in zip(SETS, (*divisions[0], copied), strict=True)
+    }
     missing = tuple(metric.name for metric in panel.metrics if metric not in metrics)
     return Study(tuple(metrics), damages, responses, counts, missing)
 
 
-def _undamaged(divisions: list[list[Seen]], panel: Panel) -> tuple[np.ndarray, np.ndarray]:
-    """Each metric of undamaged parts, (divisions, metrics), and its standard deviation, (metrics,).
+def _undamaged(divisions: Iterable[list[Seen]], panel: Panel) -> tuple[np.ndarray, np.ndarray]:
+    """Each metric of undamaged parts beside their references, (divisions, metrics), and its deviation, (metrics,).
 
-    Of a metric of one set, the deviation is that of the difference from the reference. It is NaN where a metric cannot
-    be had or never changes.
+    Of a metric of one set, the standard deviation is that of the difference from the reference. It is NaN where a
+    metric cannot be had or never changes.
     """
-    values = np.array([panel.values(seen, reference) for reference, seen in divisions])
-    own = np.array([panel.values(reference, seen) for reference, seen in divisions])
-    found = values - np.where([metric.alone for metric in panel.metrics], own, 0)
-    least = [1 / len(divisions[0][1].images) if metric.share else 0 for metric in panel.metrics]
+    values, own = [], []
+    for reference, seen in divisions:
+        values.append(panel.values(seen, reference))
+        own.append(panel.values(reference, seen))
+    found = np.array(values) - np.where([metric.alone for metric in panel.metrics], own, 0)
+    least = [1 / len(seen.images) if metric.share else 0 for metric in panel.metrics]
     spreads = np.maximum(found.std(0, ddof=1), least)
-    return values, np.where(spreads > 1e-9 * np.abs(found).max(0), spreads, np.nan)
+    return np.array(values), np.where(spreads > 1e-9 * np.abs(found).max(0), spreads, np.nan)
 
 
 def panel_of(job: stage.Job, store: Store) -> Panel:
@@ -148,8 +155,8 @@ def work(job: stage.Job) -> None:
     found = study(store, panel_of(job, store), domain_of(settings), most, seed)
     result = {
         "metric": "response of each metric to known damage of real images",
-        **header(store.manifest, {"reference": found.counts["reference"]}, settings.evaluate),
-        "sets": {name: {"images": count, "meaning": SETS[name]} for name, count in found.counts.items()},
+        **header(store.manifest, {"reference": found.counts["reference"]["images"]}, settings.evaluate),
+        "sets": {name: {**count, "meaning": SETS[name]} for name, count in found.counts.items()},
         "interval": {"method": CRITERION, "damaged_divisions": SEEDS, "undamaged_divisions": DIVISIONS, "seed": seed},
         **summary(found),
     }

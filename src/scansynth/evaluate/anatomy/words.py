@@ -7,6 +7,8 @@ LIMITS = (
     "image is right."
 )
 
+READABLE = 0.75  # area under the curve of real images below which the reader cannot judge synthetic ones
+
 
 def verdicts(result: dict[str, Any]) -> list[str]:
     """Sentences on the measures, the texture, the labels and, of chests, the hearts of the result file."""
@@ -48,18 +50,20 @@ def _labels(fidelity: dict[str, Any]) -> list[str]:
         return [f"Labels cannot be read: {fidelity['reader']['reason']}."]
     sentences = []
     real, samples = fidelity["sets"]["reference"], fidelity["sets"]["samples"]
-    areas = [
-        f"{name} {found['value']:.2f} (of real images {real['classes'][name]['value']:.2f})"
+    both = {
+        name: (found["value"], real["classes"][name]["value"])
         for name, found in samples["classes"].items()
         if found["value"] is not None and real["classes"][name]["value"] is not None
-    ]
+    }
+    areas = [f"{name} {value:.2f} (real images {ceiling:.2f})" for name, (value, ceiling) in both.items()]
     if areas:
         sentences.append(
-            f"Read by a classifier of real images, samples show what they were asked to: {', '.join(areas)}."
+            "How well a classifier of real images reads what samples were asked to show, as areas under ROC curves "
+            f"(0.5 is chance): {', '.join(areas)}."
         )
-        sentences.append(
-            "These are areas under ROC curves: 0.5 is chance, and the real images' is what can be reached."
-        )
+    unread = [name for name, (_, ceiling) in both.items() if ceiling < READABLE]
+    if unread:
+        sentences.append(f"It hardly reads {', '.join(unread)} in real images, so that of these it cannot judge.")
     if samples["view_accuracy"] and real["view_accuracy"]:
         shares = [each["view_accuracy"]["value"] for each in (samples, real)]
         sentences.append(
