@@ -289,7 +289,7 @@ class Segmenter(Section):
     """The network that outlines lungs and heart, trained on phantoms, whose outlines are known."""
 
     count: PositiveInt = Field(600, description="Phantoms to train it on.")
-    steps: PositiveInt = Field(400, description="Optimiser steps.")
+    steps: PositiveInt = Field(800, description="Optimiser steps.")
     batch: PositiveInt = Field(16, description="Images a step.")
     learning_rate: PositiveFloat = Field(2e-3, description="Peak learning rate.")
     seed: Seed = Field(
@@ -326,5 +326,5 @@ class Anatomy(Section):
 class Sensitivity(Section):
     """The study of which metric sees which damage."""
 
-    count: PositiveInt = Field(256, description="Images that are damaged, at most.")
+    count: PositiveInt = Field(64, description="Images that are damaged, at most.")
     seed: Seed = Field(0, description="Seed of the damage.")

@@ -17,7 +17,7 @@ from scansynth.evaluate.phantom_films import Phantoms, render, truth, varied
 from scansynth.sections import Images
 from scansynth.sections import Segmenter as Settings
 
-SHORT = Settings(count=12, steps=40, batch=4)
+SHORT = Settings(count=12, steps=60, batch=4)
 ON_64 = Images(size=64)
 
 
@@ -81,13 +81,13 @@ def test_no_experiment_can_have_the_phantoms():
     assert len(states) == len(streams)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 2**31))
 def test_variations_keep_shares_of_classes_and_sides(phantoms, seed):
-    images, targets = segmenter.as_input(phantoms.pixels), segmenter.as_target(phantoms.masks)
+    images, targets = segmenter.as_input(phantoms.pixels[:4]), segmenter.as_target(phantoms.masks[:4])
     films, shares = varied(images, targets, torch.Generator().manual_seed(seed))
     assert films.shape == images.shape and torch.isfinite(films).all()
-    torch.testing.assert_close(shares.sum(1), torch.ones(12, 96, 96), atol=1e-4, rtol=0)
+    torch.testing.assert_close(shares.sum(1), torch.ones(4, 96, 96), atol=1e-4, rtol=0)
     assert shares.min() > -1e-4
     columns = torch.arange(96.0)
     for share in shares:
@@ -99,10 +99,10 @@ def test_variations_keep_shares_of_classes_and_sides(phantoms, seed):
 def test_it_learns_and_says_its_error(trained, phantoms):
     found = segmenter.errors(trained, phantoms, seed=0)
     untrained = segmenter.errors(segmenter.Segmenter(segmenter.Network(), {}), phantoms, seed=0)
-    for lung in ("dice_right_lung", "dice_left_lung"):
-        assert found[lung]["value"] > max(0.5, 2 * untrained[lung]["value"])
-        low, high = found[lung]["interval"]
-        assert low <= found[lung]["value"] <= high
+    for name, least in (("dice_right_lung", 0.7), ("dice_left_lung", 0.7), ("dice_heart", 0.5)):
+        assert found[name]["value"] > max(least, 2 * untrained[name]["value"])
+        low, high = found[name]["interval"]
+        assert low <= found[name]["value"] <= high
 
 
 class Oracle:

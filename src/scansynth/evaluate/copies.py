@@ -133,11 +133,11 @@ def threshold(similarities: np.ndarray, false_alarms: float) -> float:
     of a Gumbel distribution up to 2.5%, of a Gaussian up to 3.9%.
     """
     z = np.sort(np.arctanh(np.clip(similarities.astype(np.float64), -1 + 1e-6, 1 - 1e-6)))
-    share = max(TAIL, false_alarms)
-    m = max(1, int(share * len(z)))
+    m = max(1, int(max(TAIL, false_alarms) * len(z)))
     start = z[-m - 1]
-    mean = float((z[-m:] - start).mean())
-    return float(np.tanh(start + mean * m * max(0.0, (m / len(z) / false_alarms) ** (1 / m) - 1)))
+    share = (m + 1) / (len(z) + 1)  # of further images like these: it is above the next highest
+    means = m * max(0.0, (share / false_alarms) ** (1 / m) - 1)
+    return float(np.tanh(start + means * (z[-m:] - start).mean()))
 
 
 def _nearest(by_pixels: PixelSearch, by_embedding: EmbeddingSearch, batches: Iterable[np.ndarray]) -> Nearest:

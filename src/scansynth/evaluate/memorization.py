@@ -131,7 +131,7 @@ def verdicts(found: dict[str, Any], planted: dict[str, Any], nearer: dict[str, A
         f"{_counted(held_out, 'held-out images')}, which cannot be copies, are called copies by thresholds that other "
         f"patients set; {false_alarms:.1%} was asked for.",
         *(f"{_counted(found[name]['copies'], words)} are called copies." for name, words in BASELINES.items()),
-        *(f"{_counted(each, f'planted copies ({kind})')} are found." for kind, each in planted.items()),
+        *(f"{_counted(each, f'{kind} planted copies')} are found." for kind, each in planted.items()),
     ]
     if missed:
         sentences.append(
@@ -152,9 +152,9 @@ def _nearer(nearer: dict[str, Any]) -> str:
     value, ends = nearer["samples"]["value"], nearer["samples"]["interval"]
     return (
         f"{value:.1%} of the synthetic images ({ends[0]:.1%} to {ends[1]:.1%}) are nearer to a training image than to "
-        f"any of as many held-out ones: {answer} of other held-out patients' images, of which "
-        f"{nearer['held_out']['value']:.1%} are. Of the draws from the PCA Gaussian "
-        f"{nearer['pca_gaussian']['value']:.1%} are."
+        f"any of as many held-out ones: {answer} the {nearer['held_out']['value']:.1%} of other held-out patients' "
+        f"images. Of the PCA Gaussian's draws it is {nearer['pca_gaussian']['value']:.1%}: what is drawn to training "
+        "images need not be a copy of one."
     )
 
 
