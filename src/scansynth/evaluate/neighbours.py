@@ -36,14 +36,13 @@ class Whitening:
 
     @classmethod
     def fitted(cls, vectors: np.ndarray, noise: float) -> "Whitening":
-        """The components of vectors (n, d), and the variance in each direction that is noise."""
-        from sklearn.decomposition import PCA
-
-        count, dimensions = vectors.shape
-        solver = "covariance_eigh" if dimensions <= count else "full"
-        found = PCA(min(FEATURES, count - 1, dimensions), svd_solver=solver).fit(vectors.astype(np.float64))
-        basis = found.components_ / np.sqrt(found.explained_variance_ + noise)[:, None]
-        return cls(found.mean_.astype(np.float32), basis.T.astype(np.float32))
+        """The principal components of vectors (n, d); ``noise`` is the variance in each direction that is noise."""
+        mean = vectors.mean(0, dtype=np.float64)
+        _, lengths, components = np.linalg.svd(vectors - mean, full_matrices=False)
+        count = min(FEATURES, len(vectors) - 1)
+        variances = lengths[:count] ** 2 / (len(vectors) - 1)
+        basis = components[:count].T / np.sqrt(variances + noise)
+        return cls(mean.astype(np.float32), basis.astype(np.float32))
 
     def __call__(self, vectors: np.ndarray) -> np.ndarray:
         """Vectors (..., d) as unit vectors (..., k), float32: their products are correlations."""
@@ -80,7 +79,8 @@ class PixelSearch:
 
     def nearest(self, pixels: np.ndarray) -> Found:
         """Search for images (n, channels, size, size), uint8: some tens, for the memory (``BATCH``)."""
-        means = np.stack([_means(symmetric(pixels, number)) for number in range(self._symmetries)])
+        of_cells = _means(pixels)
+        means = np.stack([symmetric(of_cells, number) for number in range(self._symmetries)])
         everywhere = np.broadcast_to(self._poses, (len(pixels), *self._poses.shape))
         candidates, _, variants = nearest(self._vectors(means, everywhere), self._gallery, SHORTLIST)
         return self._refined(means, candidates, self._poses[variants])
@@ -160,18 +160,19 @@ def nearest(vectors: np.ndarray, gallery: np.ndarray, count: int) -> tuple[np.nd
         the nearest first; fewer columns where the gallery has fewer.
     """
     images, variants, _ = vectors.shape
-    positions, variant = np.empty((2, images, 0), dtype=np.int64)
+    positions = variant = np.empty((images, 0), dtype=np.int64)
     similarity = np.empty((images, 0), dtype=np.float32)
     for start in range(0, len(gallery), BLOCK):
-        block = gallery[start : start + BLOCK]
-        products = (vectors.reshape(images * variants, -1) @ block.T).reshape(images, variants, -1)
-        which = products.argmax(1)
-        here = np.broadcast_to(np.arange(start, start + len(block)), which.shape)
-        similarity = np.concatenate([similarity, products.max(1)], axis=1)
+        products = vectors.reshape(images * variants, -1) @ gallery[start : start + BLOCK].T
+        products = products.reshape(images, variants, -1)
+        best = products.max(1)
+        here = np.argsort(-best, axis=1, kind="stable")[:, :count]
+        which = np.take_along_axis(products, here[:, None], axis=2).argmax(1)
+        similarity = np.concatenate([similarity, np.take_along_axis(best, here, axis=1)], axis=1)
         order = np.argsort(-similarity, axis=1, kind="stable")[:, :count]
         positions, similarity, variant = (
             np.take_along_axis(each, order, axis=1)
-            for each in (np.concatenate([positions, here], 1), similarity, np.concatenate([variant, which], 1))
+            for each in (np.hstack([positions, start + here]), similarity, np.hstack([variant, which]))
         )
     return positions, similarity, variant
 
