@@ -44,7 +44,7 @@ def test_loads_as_it_was_saved(trained, toy_store, tmp_path):
     model, about = load(path)
     assert about == trained[1]
     features = model.extract(toy_store.pixels)
-    assert features.dtype == np.float64
+    assert features.dtype == np.float32
     assert features.shape == (len(toy_store.pixels), 64)
     np.testing.assert_array_equal(features, trained[0].extract(toy_store.pixels))
     with safe_open(path, framework="pt") as file:

@@ -25,8 +25,6 @@ MEASURES = {
     "of axial and coronal slices",
     "edge_agreement": "correlation of the contrasts' edges (gradient magnitudes) inside the head, mean of pairs, -1 "
     "to 1: whether they show the same anatomy",
-    "tissue_separation": "share of the variance inside the head that three classes of brightness explain (in T1, else "
-    "T2, else FLAIR): noise and blur lower it",
     **{
         f"{tissue}_white_{contrast}": f"brightness of {words} over that of white matter in {contrast.upper()} (medians)"
         for contrast in TISSUES
@@ -37,13 +35,14 @@ MEASURES = {
 
 SMOOTH = 1.0  # pixels, standard deviation of the filter before masks and edges are taken
 AIR = 0.15  # of the way from the 2nd to the 98th percentile: what is above it is head
-LEAST = 400  # pixels of a head
+LEAST = 0.02  # share of the image that a head covers
 MARGIN = 5  # pixels around the head that belong neither to it nor to the background
 FLOOR = 4  # brightness that the background may have
 RIM = 3  # pixels inside the head's outline, whose edge all contrasts have
 TURNS = range(-24, 25, 6)  # degrees of the mirror image against the image: twice the midline's tilt
 FLUID = 0.03  # share of the head
 BRIGHT = 2.5  # robust standard deviations
+EVEN = 0.06  # of the median: matter varies by as much
 TINY = 1e-6
 
 
@@ -74,7 +73,7 @@ def head_mask(image: np.ndarray) -> np.ndarray:
     if not count:
         return np.zeros(bright.shape, bool)
     head = ndimage.binary_fill_holes(labels == 1 + np.bincount(labels.ravel())[1:].argmax())
-    return head if head.sum() >= LEAST else np.zeros_like(head)
+    return head if head.mean() >= LEAST else np.zeros_like(head)
 
 
 def symmetry(image: np.ndarray, head: np.ndarray) -> float:
@@ -100,11 +99,12 @@ def symmetry(image: np.ndarray, head: np.ndarray) -> float:
 def lesion_mask(flair: np.ndarray, head: np.ndarray, matter: np.ndarray) -> np.ndarray:
     """Where in the head FLAIR (size, size) is far brighter than its median in the ``matter`` that is not fluid.
 
-    Far is 2.5 standard deviations, estimated by the median absolute deviation, which lesions hardly change.
+    Far is 2.5 standard deviations, estimated by the median absolute deviation, which lesions hardly change, and at
+    least 15% brighter: grey matter is, a little, than white.
     """
     smooth = ndimage.gaussian_filter(flair, SMOOTH)
     middle = np.median(smooth[matter])
-    deviation = 1.4826 * np.median(np.abs(smooth[matter] - middle))
+    deviation = max(1.4826 * np.median(np.abs(smooth[matter] - middle)), EVEN * middle)
     return ndimage.binary_opening(head & (smooth > middle + BRIGHT * deviation + TINY))
 
 
@@ -126,16 +126,19 @@ def _measures(image: np.ndarray, names: Sequence[str]) -> dict[str, float]:
 
 
 def _of_tissues(image: np.ndarray, head: np.ndarray, names: Sequence[str]) -> dict[str, float]:
-    """Separation and brightness of the tissues, and lesions; nothing if no contrast is known, or its values are few."""
+    """Brightness of the tissues, and lesions; nothing if no contrast is known, or it has too few values for classes.
+
+    The classes are Otsu's (1979, IEEE Trans. Syst. Man Cybern. 9) in T1, else in T2 or FLAIR.
+    """
     contrasts = {name: image[names.index(name)] for name in TISSUES if name in names}
     told_in = next(iter(contrasts), None)
     if told_in is None or len(np.unique(contrasts[told_in][head])) < len(TISSUES[told_in]):
         return {}
     values = contrasts[told_in][head]
     classes = np.full(head.shape, -1)
-    classes[head] = np.digitize(values, threshold_multiotsu(values, len(TISSUES[told_in])))
+    classes[head] = np.digitize(values, threshold_multiotsu(values, len(TISSUES[told_in])), right=True)
     white, grey, csf = (classes == TISSUES[told_in].index(tissue) for tissue in ("white", "grey", "csf"))
-    found = {"tissue_separation": _explained(values, classes[head])}
+    found = {}
     watery = _watery(contrasts)
     fluid = head & (watery >= np.quantile(watery[head], 1 - FLUID))
     for name, contrast in contrasts.items():
@@ -156,12 +159,6 @@ def _watery(contrasts: dict[str, np.ndarray]) -> np.ndarray:
     told = {name: contrast for name, contrast in contrasts.items() if name != "flair"} or contrasts
     signed = sum(contrast if name == "t2" else -contrast for name, contrast in told.items())
     return ndimage.gaussian_filter(signed, SMOOTH)
-
-
-def _explained(values: np.ndarray, classes: np.ndarray) -> float:
-    """Share of the variance of ``values`` (n,) that lies between ``classes`` (n,)."""
-    within = sum(values[classes == each].var() * (classes == each).mean() for each in np.unique(classes))
-    return 1 - within / values.var()
 
 
 def _edge_agreement(image: np.ndarray, inner: np.ndarray) -> float:
