@@ -22,6 +22,10 @@ WITH_FID = (
     "of the same size and the same reference: with few images it is biased upwards, as its floor shows."
 )
 
+REPLICATES = (
+    "those of the Frechet distance are linearised (infinitesimal jackknife): where two sets are alike, as at the "
+    "floor, its intervals are up to 1.5 times too wide"
+)
 COPIES = (
     "How many of the samples are copies of training images, by the search in memorization_<name>.json: a set of copies "
     "has the smallest distance of all."
@@ -51,6 +55,7 @@ def distances(
         "comparable_with_published_fid": published,
         "comparable_note": WITH_FID if published else WITHOUT_FID,
         **header(manifest, feature_sets[0].counts, settings),
+        "replicates": REPLICATES,
         "unit": "squared unit of the features for the Frechet distance, none for the kernel distance; 0 is no distance",
         "extractors": spaces,
         "copies": {**copies["found"]["samples"]["copies"], "note": COPIES},

@@ -4,7 +4,6 @@ Features are float32 or float64 arrays of shape (n, d). The kernel is computed s
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -100,29 +99,3 @@ def _cubic(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 def _rows(features: np.ndarray) -> Iterator[slice]:
     return (slice(i, i + ROWS) for i in range(0, len(features), ROWS))
-
-
-@dataclass(frozen=True)
-class Kernels:
-    """Kernel values within and between two sets of n and m images: (n, n), (n, m) and (m, m)."""
-
-    within_first: np.ndarray
-    between: np.ndarray
-    within_second: np.ndarray
-
-    @classmethod
-    def of(cls, first: np.ndarray, second: np.ndarray) -> "Kernels":
-        """The cubic kernel (x.y / d + 1)^3 of features (n, d) and (m, d): arXiv:1801.01401, eq. 3."""
-        return cls(_cubic(first, first), _cubic(first, second), _cubic(second, second))
-
-
-def squared_mmd(kernels: Kernels, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """As before."""
-    between = ((first @ kernels.between) * second).sum(-1) / (first.sum(-1) * second.sum(-1))
-    return _pairs(kernels.within_first, first) + _pairs(kernels.within_second, second) - 2 * between
-
-
-def _pairs(kernel: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    squares = counts**2
-    total = ((counts @ kernel) * counts).sum(-1) - squares @ np.diag(kernel)
-    return total / (counts.sum(-1) ** 2 - squares.sum(-1))
