@@ -6,6 +6,7 @@ import torch
 
 from scansynth import sample
 from scansynth.diffusion.denoiser import Denoiser
+from scansynth.diffusion.solvers import SOLVERS
 from scansynth.sections import Diffusion, Network, Sample
 
 NETWORK = Network(base_channels=32, multipliers=(1, 2), attention=(False, True), haar_levels=1)
@@ -26,8 +27,7 @@ def images(denoiser, count=6, first=0, **options):
     return sample.synthesise(denoiser, conditions, options)
 
 
-@pytest.mark.parametrize("solver", ["dpm_solver_2m", "euler_maruyama"])
-@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize(("solver", "bf16"), [*((name, False) for name in SOLVERS), ("dpm_solver_2m", True)])
 def test_an_image_does_not_depend_on_how_many_are_made(denoiser, solver, bf16, monkeypatch):
     monkeypatch.setattr(denoiser, "bf16", bf16)
     options = Sample(count=7, steps=4, batch=4, solver=solver)

@@ -7,7 +7,7 @@ Each stage is given only the sections that it uses (``SECTIONS``), so that a cha
 import difflib
 import json
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -21,6 +21,7 @@ from scansynth.sections import (
     Evaluate,
     Extract,
     Images,
+    Likelihood,
     Memorization,
     Network,
     Patches,
@@ -35,12 +36,16 @@ from scansynth.sections import (
 )
 
 T = TypeVar("T", bound=BaseModel)
+Preset = Literal["laptop", "recommended", "full"]
 
 
 class Experiment(Section):
     """One experiment: ``config/experiments/<name>.yaml``."""
 
     title: str = Field(description="What the experiment is, in a line.")
+    preset: Preset | None = Field(
+        None, description="A file of config/presets, whose keys hold where the experiment does not have its own."
+    )
     data: Data
     images: Images = Images()
     slices: Slices = Slices()
@@ -54,6 +59,7 @@ class Experiment(Section):
     reader: Reader = Reader()
     segmenter: Segmenter = Segmenter()
     evaluate: Evaluate = Evaluate()
+    likelihood: Likelihood = Likelihood()
     memorization: Memorization = Memorization()
     anatomy: Anatomy = Anatomy()
     sensitivity: Sensitivity = Sensitivity()
@@ -84,6 +90,7 @@ class Settings(BaseModel):
     reader: Reader | None = None
     segmenter: Segmenter | None = None
     evaluate: Evaluate | None = None
+    likelihood: Likelihood | None = None
     memorization: Memorization | None = None
     anatomy: Anatomy | None = None
     sensitivity: Sensitivity | None = None
@@ -107,6 +114,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "evaluate.inception_score": ("evaluate",),
     "evaluate.coverage": ("evaluate",),
     "evaluate.diversity": ("evaluate",),
+    "evaluate.likelihood": ("evaluate", "likelihood"),
     "evaluate.memorization": ("evaluate", "memorization"),
     "evaluate.reader": ("reader",),
     "evaluate.segmenter": ("images", "segmenter"),
@@ -117,12 +125,17 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 
 
 def load_experiment(path: Path, overrides: dict[str, Any] | None = None) -> Experiment:
-    """Read and check an experiment, ``overrides`` laid over the file (mappings are merged key by key).
+    """Read and check an experiment: ``overrides`` laid over its file, and this over the preset that they name.
+
+    Mappings are merged key by key. Presets lie in ``presets``, beside the folder of the experiments.
 
     Raises:
         ScansynthError: naming file, key, value and what is allowed.
     """
-    return _validated(Experiment, _merged(_read_yaml(path), overrides or {}), path)
+    values = _merged(_read_yaml(path), overrides or {})
+    if values.get("preset") in get_args(Preset):  # what else there is, validation names
+        values = _merged(_read_yaml(path.parents[1] / "presets" / f"{values['preset']}.yaml"), values)
+    return _validated(Experiment, values, path)
 
 
 def load_dataset(path: Path) -> Dataset:
@@ -169,8 +182,11 @@ def annotated_defaults() -> str:
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
             lines += [f"# {(field.annotation.__doc__ or '').strip()}", f"{name}:"]
             lines += [*_annotated(field.annotation, "  "), ""]
-        else:
+        elif field.is_required():
             lines += [f"# {name}:   # required. {field.description}", ""]
+        else:
+            allowed = _allowed(Experiment.model_json_schema()["properties"][name])
+            lines += [f"{name}: {json.dumps(field.default)}   # {field.description} Allowed: {allowed}.", ""]
     return "\n".join(lines).rstrip() + "\n"
 
 

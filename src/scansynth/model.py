@@ -50,14 +50,18 @@ def load(path: Path) -> tuple[Denoiser, dict[str, Any]]:
     """The averaged denoiser, ready to sample, and its description.
 
     Raises:
-        ScansynthError: if the file is not a model of this project.
+        ScansynthError: if the file is not a model of this project, or of a version whose networks were others.
     """
     try:
         with safe_open(path, "pt") as file:
             description = json.loads((file.metadata() or {})["scansynth"])
     except (KeyError, ValueError, SafetensorError) as error:
         raise ScansynthError(f"{path}: not a model that scansynth trained ({error})") from error
-    network, diffusion = Network(**description["network"]), Diffusion(**description["diffusion"])
-    denoiser = build(tuple(description["shape"]), vocabulary(description), network, diffusion)
-    denoiser.load_state_dict({name: value for name, value in load_file(path).items() if not name.startswith("last.")})
+    try:
+        network, diffusion = Network(**description["network"]), Diffusion(**description["diffusion"])
+        denoiser = build(tuple(description["shape"]), vocabulary(description), network, diffusion)
+        weights = {name: value for name, value in load_file(path).items() if not name.startswith("last.")}
+        denoiser.load_state_dict(weights)
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise ScansynthError(f"{path}: trained by another version of scansynth; train it anew ({error})") from error
     return denoiser.eval(), description

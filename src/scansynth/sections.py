@@ -170,8 +170,11 @@ class Patches(Section):
 
 
 class Network(Section):
-    """The UNet."""
+    """The network that denoises."""
 
+    architecture: Literal["unet", "monai"] = Field(
+        "unet", description="unet: this project's UNet2D; monai: MONAI's DiffusionModelUNet."
+    )
     base_channels: Literal[32, 64] = Field(64, description="Channels at the finest scale of the network.")
     multipliers: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = Field(
         (1, 2, 2), description="Channels at each scale, in units of base_channels."
@@ -182,6 +185,7 @@ class Network(Section):
     haar_levels: Literal[0, 1, 2] = Field(
         2, description="Levels of the orthonormal Haar front end; each is 4 times fewer pixels."
     )
+    checkpointing: bool = Field(False, description="Compute the blocks again on the way back: less memory, more time.")
 
     @model_validator(mode="after")
     def _one_attention_a_scale(self) -> "Network":
@@ -214,19 +218,27 @@ class Train(Section):
 
     steps: PositiveInt = Field(2000, description="Optimiser steps.")
     batch: PositiveInt = Field(16, description="Images a step.")
+    accumulate: PositiveInt = Field(
+        1,
+        description="Parts, a power of two, that a step's batch is computed in: one after the other, or by several processes.",
+    )
     learning_rate: PositiveFloat = Field(1e-3, description="Peak learning rate of AdamW.")
     warmup: Annotated[int, Field(ge=0)] = Field(100, description="Steps of linear warm-up; cosine decay to 0 follows.")
-    ema: Annotated[float, Field(gt=0, lt=0.288)] = Field(
-        0.1, description="Length of the weights' average, as a share of the run."
+    ema: Annotated[tuple[Annotated[float, Field(gt=0, lt=0.288)], ...], Field(min_length=1)] = Field(
+        (0.05, 0.1, 0.15), description="Lengths of the weights' average, as shares of the run; validation chooses."
     )
     gradient_clip: PositiveFloat = Field(1.0, description="Largest norm of a gradient.")
     log_snr: tuple[float, float] = Field(
         (-5.0, 9.5), description="Range of log-SNR, before the shift, that noise levels are drawn from evenly."
     )
     null_probability: Fraction = Field(0.1, description="Share of the images that are shown without their condition.")
+    augmentation: Fraction = Field(
+        0.0, description="Probability of each geometric augmentation, of which the network is told, so that none leaks."
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="auto: bf16 where the machine has it in hardware."
     )
+    compile: Literal["auto", "on", "off"] = Field("auto", description="torch.compile; auto: on CUDA.")
     seed: Seed = Field(0, description="Seed of initial weights, order and noise.")
     validate_every: PositiveInt = Field(250, description="Steps between losses on held-out patients.")
     checkpoint_every: PositiveInt = Field(100, description="Steps between resumable checkpoints.")
@@ -241,7 +253,9 @@ class Sample(Section):
     """Synthesis."""
 
     count: PositiveInt = Field(256, description="Number of images.")
-    solver: Literal["dpm_solver_2m", "euler_maruyama"] = Field("dpm_solver_2m", description="The sampler.")
+    solver: Literal["dpm_solver_2m", "heun", "ddim", "ddpm", "euler_maruyama", "predictor_corrector"] = Field(
+        "dpm_solver_2m", description="The sampler; predictor_corrector needs hundreds of steps."
+    )
     steps: PositiveInt = Field(25, description="Evaluations of the network for an image.")
     guidance: Annotated[float, Field(ge=0)] = Field(1.0, description="Classifier-free guidance scale; 1 is none.")
     seed: Seed = Field(0, description="Seed; image i depends on it and on i alone.")
@@ -305,6 +319,16 @@ class Evaluate(Section):
     kid_subsets: PositiveInt = Field(50, description="Number of these subsets.")
     small: PositiveInt = Field(2048, description="Results from fewer images than this are flagged as small.")
     seed: Seed = Field(0, description="Seed of subsets and replicates.")
+
+
+class Likelihood(Section):
+    """How probable the model holds real images to be."""
+
+    count: Annotated[int, Field(ge=10)] = Field(32, description="Images of each set, at most.")
+    steps: PositiveInt = Field(
+        24, description="Steps of the probability-flow ODE; each evaluates the network twice, with its derivative."
+    )
+    seed: Seed = Field(0, description="Seed of the dequantisation and of the probes; image i depends on it and i.")
 
 
 class Memorization(Section):

@@ -98,13 +98,26 @@ def test_finite_at_both_ends():
 @torch.no_grad()
 def test_null_token_hides_the_condition():
     denoiser = small()
-    denoiser.network.embed.condition.weight.data.normal_(std=1.0)
     torch.nn.init.normal_(denoiser.network.down[0].conv2.weight, std=0.1)
     x, _, log_snr, condition, known = batch()
     told = denoiser(x, log_snr, condition, known)
     untold = denoiser(x, log_snr, condition, ~known)
     torch.testing.assert_close(untold, denoiser(x, log_snr))
     assert (told - untold).abs().max() > 1e-4
+
+
+@torch.no_grad()
+def test_a_condition_is_heeded_before_anything_is_learnt():
+    """At high noise the untrained network's image of a condition is the mean of the images that have it."""
+    denoiser = Denoiser(1, 64, 2, SMALL, Diffusion()).eval()
+    generator = torch.Generator().manual_seed(2)
+    kind = torch.eye(2).repeat(100, 1)
+    pattern = torch.linspace(-0.5, 0.5, 64).expand(1, 64, 64)
+    data = kind[:, 0, None, None, None] * pattern + 0.1 * torch.randn(200, 1, 64, 64, generator=generator)
+    denoiser.prior.fit(data, kind)
+    x = torch.randn(2, 1, 64, 64, generator=generator)
+    told, other = denoiser(x, torch.full((2,), -10.0), torch.eye(2))
+    torch.testing.assert_close((told - other).mean(1), pattern.mean(1), atol=0.1, rtol=0)
 
 
 @torch.no_grad()

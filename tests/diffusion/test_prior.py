@@ -8,6 +8,17 @@ from scansynth.diffusion.prior import GaussianPrior
 from scansynth.networks.haar import haar
 
 
+def untold(n):
+    return torch.zeros(n, dtype=torch.bool)
+
+
+def fitted(data, conditions=None):
+    conditions = torch.zeros(len(data), 0) if conditions is None else conditions
+    prior = GaussianPrior(*data.shape[1:3], conditions.shape[1])
+    prior.fit(data, conditions)
+    return prior
+
+
 def images(n=600, channels=1, size=8, seed=0):
     generator = torch.Generator().manual_seed(seed)
     mixing = torch.randn(channels * size * size, channels * size * size, generator=generator) / size
@@ -17,15 +28,14 @@ def images(n=600, channels=1, size=8, seed=0):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_full_covariance_is_the_wiener_filter(channels, monkeypatch):
     data = images(2000, channels, 4)
-    prior = GaussianPrior(channels, 4)  # no Haar level: all of the covariance is kept
-    prior.fit(data)
+    prior = fitted(data)  # no Haar level: all of the covariance is kept
     flat = data.flatten(1).double()
     covariance = torch.cov(flat.T)
     z = data[:5] + 0.5
     wiener = (z.flatten(1).double() - flat.mean(0)) @ torch.linalg.solve(
         covariance + 0.25 * torch.eye(len(covariance)), covariance
     )
-    found = prior.denoise(z, torch.full((5,), 0.25)).flatten(1).double()
+    found = prior.denoise(z - prior.mean, torch.full((5,), 0.25), untold(5)).flatten(1).double()
     torch.testing.assert_close(found, wiener, atol=1e-4, rtol=1e-3)
 
 
@@ -33,12 +43,12 @@ def test_scales_are_those_of_the_errors(monkeypatch):
     """What `denoise` leaves has the spread that `scales` says, band by band, on draws from the prior itself."""
     monkeypatch.setattr(module, "COARSE", 4)
     data = images(4000, 1, 8)
-    prior = GaussianPrior(1, 8)
-    prior.fit(data)
+    prior = fitted(data)
     assert prior.levels == 1
     z, noise = haar(data, 1), torch.full((len(data),), 0.3)
-    estimate = prior.denoise(z + 0.3**0.5 * torch.randn(z.shape, generator=torch.Generator().manual_seed(1)), noise)
-    clean, explained, left = (scale[0, :, 0, 0] for scale in prior.scales(noise[:1]))
+    noisy = z + 0.3**0.5 * torch.randn(z.shape, generator=torch.Generator().manual_seed(1))
+    estimate = prior.denoise(noisy - prior.mean, noise, untold(len(z)))
+    clean, explained, left = (scale[0, :, 0, 0] for scale in prior.scales(noise[:1], untold(1)))
 
     def spread(x):
         return x.square().mean((0, 2, 3)).sqrt()
@@ -51,12 +61,46 @@ def test_scales_are_those_of_the_errors(monkeypatch):
 def test_unfitted_is_standard_normal():
     prior = GaussianPrior(1, 64)
     z, noise = torch.randn(2, 4, 32, 32), torch.tensor([0.5, 3.0])
-    torch.testing.assert_close(prior.denoise(z, noise), z / (1 + noise)[:, None, None, None])
-    for scale, expected in zip(prior.scales(noise), (1 + 0 * noise, 1 / (1 + noise), noise / (1 + noise)), strict=True):
+    told = torch.tensor([True, False])
+    torch.testing.assert_close(prior.denoise(z, noise, told), z / (1 + noise)[:, None, None, None])
+    variances = (1 + 0 * noise, 1 / (1 + noise), noise / (1 + noise))
+    for scale, expected in zip(prior.scales(noise, told), variances, strict=True):
         torch.testing.assert_close(scale, expected.sqrt()[:, None, None, None].expand(2, 4, 1, 1))
 
 
 def test_few_images_leave_no_direction_without_variance():
-    prior = GaussianPrior(1, 64)
-    prior.fit(torch.rand(9, 1, 64, 64) * 2 - 1)
-    assert float(prior.rest) > 0 and float(prior.variance.min()) > 0 and float(prior.eigenvalues.min()) > 0
+    prior = fitted(torch.rand(9, 1, 64, 64) * 2 - 1, torch.eye(9)[:, :2])
+    assert float(prior.variance.min()) > 0
+    for spectrum in (prior.told, prior.untold):
+        assert float(spectrum.rest) > 0 and float(spectrum.eigenvalues.min()) > 0
+
+
+def of_two_kinds(n=2000):
+    """Images (n, 1, 4, 4) of two kinds whose means are known, and which kind each is of, (n, 1)."""
+    kind = (torch.arange(n) % 2).float()[:, None]
+    return images(n, 1, 4) + 2 * kind[:, :, None, None] * torch.linspace(0, 1, 4), kind
+
+
+def test_a_condition_moves_the_mean():
+    data, kind = of_two_kinds()
+    prior = fitted(data, kind)
+    told = torch.tensor([True, True, False])
+    means = prior.expect(torch.tensor([[0.0], [1.0], [1.0]]), told)
+    for found, expected in zip(means, (data[kind[:, 0] == 0], data[kind[:, 0] == 1], data), strict=True):
+        torch.testing.assert_close(found, expected.mean(0), atol=0.02, rtol=0)
+
+
+def test_told_images_vary_as_those_of_one_kind_do():
+    data, kind = of_two_kinds()
+    prior = fitted(data, kind)
+    within = torch.cat([data[kind[:, 0] == k] - data[kind[:, 0] == k].mean(0) for k in (0, 1)])
+    spread = prior.scales(torch.ones(2), torch.tensor([True, False]))[0][:, 0, 0, 0]
+    expected = torch.stack([within.square().mean(), (data - data.mean(0)).square().mean()]).sqrt()
+    torch.testing.assert_close(spread, expected, atol=0, rtol=0.01)
+
+
+def test_an_effect_seen_in_few_images_is_small():
+    data, _ = of_two_kinds()
+    rare = torch.zeros(len(data), 1)
+    rare[0] = 1
+    assert fitted(data, rare).effect.abs().max() < 0.25 * (data[0] - data.mean(0)).abs().max()

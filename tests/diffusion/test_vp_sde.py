@@ -29,6 +29,25 @@ def test_both_ends_are_finite_and_as_configured():
         assert torch.isfinite(value).all() and (value > 0).all()
 
 
+@pytest.mark.parametrize("end", [0.5, 10.0, 30.0])
+@pytest.mark.parametrize("shift", [-4.0, 0.0, 4.0])
+def test_both_ends_are_finite_and_inverted_however_far_they_are(end, shift):
+    sde = VPSDE(end, -end, shift)
+    ends = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    level = sde.log_snr(ends)
+    torch.testing.assert_close(level, torch.tensor([end, -end], dtype=torch.float64) + shift)
+    torch.testing.assert_close(sde.time(level), ends)
+    torch.testing.assert_close(sde.grid(7)[[-1, 0]], level)
+    for value in (alpha(level), sigma(level), alpha(level.float()), sigma(level.float()), sde.beta(ends)):
+        assert torch.isfinite(value).all() and (value > 0).all()
+
+
+def test_score_of_a_denoised_image_is_finite_at_both_ends_in_single_precision():
+    x = torch.linspace(-2, 2, 9)
+    for level in SDE.log_snr(torch.tensor([0.0, 1.0], dtype=torch.float64)):
+        assert torch.isfinite(score(x, torch.zeros(9), level)).all()
+
+
 @pytest.mark.parametrize("size", [32, 64, 128, 256])
 def test_shift_with_resolution(size):
     sde = VPSDE.for_size(size, log_snr_max=10.0, log_snr_min=-10.0, shift_from=64)

@@ -26,10 +26,11 @@ SMALL = {
     "evaluate": {"bootstrap": 5, "kid_subset": 5, "kid_subsets": 3},
     "reader": {"steps": 4},
     "segmenter": {"count": 8, "steps": 3},
+    "likelihood": {"count": 10, "steps": 2},
 }
 DATA = ["acquire", "listing", "shard", "prepare", "contact_sheet"]
 STAGES = [*DATA, "train", "sample", "pca", "untrained", "probe", "features", "picture", "memorization", "fid"]
-FIGURES = ["is", "coverage", "diversity", "anatomy"]  # beside the main job's
+FIGURES = ["is", "coverage", "diversity", "anatomy", "likelihood"]  # beside the main job's
 
 
 def command(*arguments, experiment="cxr", **sections):
@@ -70,7 +71,7 @@ def test_every_output_has_a_record_that_agrees(finished):
     records = sorted(finished.glob("data/**/*.record.json")) + sorted(finished.glob("results/**/*.record.json"))
     # The records of shards go with them.
     stages = {files.read_json(record)["stage"].split(".")[-1] for record in records}
-    others = {"inception_score", "coverage", "diversity", "reader", "segmenter", "anatomy"}
+    others = {"inception_score", "coverage", "diversity", "reader", "segmenter", "anatomy", "likelihood"}
     assert stages == {*STAGES, *others} - {"shard"}
     for record in records:
         outputs = files.read_json(record)["outputs"].values()

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from scansynth.networks.ema import PowerEMA, exponent
+from scansynth.networks.ema import PowerEMA, assign, exponent
 
 
 @pytest.mark.parametrize(("width", "power"), [(0.05, 16.97), (0.10, 6.94)])
@@ -16,17 +16,20 @@ def test_too_wide():
         exponent(0.3)
 
 
-def test_profile_is_the_power_function():
-    model, steps = torch.nn.Linear(1, 1, bias=False), 200
-    profile = []
-    for impulse in (50, 100, 200):
-        average = PowerEMA(model, 0.1)
-        for step in range(1, steps + 1):
-            model.weight.data.fill_(float(step == impulse))
-            average.update(model, step)
-        profile.append(float(average.model.weight))
-    expected = np.array([50, 100, 200]) ** exponent(0.1)
-    np.testing.assert_allclose(np.array(profile) / profile[-1], expected / expected[-1], rtol=0.1)
+@pytest.mark.parametrize("width", [0.05, 0.1, 0.2])
+def test_profile_is_the_power_function_of_that_width(width):
+    model, steps = torch.nn.Linear(200, 1, bias=False), 200
+    average = PowerEMA(model, width)
+    for step in range(1, steps + 1):
+        model.weight.data.zero_()[0, step - 1] = 1  # each step leaves its mark at its own place
+        average.update(model, step)
+    profile, times = average.values[0][0].numpy().astype(float), np.arange(1, steps + 1) / steps
+    expected = times ** exponent(width)
+    late = expected > 0.01
+    np.testing.assert_allclose(profile[late] / profile[-1], expected[late] / expected[-1], rtol=0.15)
+    assert profile.sum() == pytest.approx(1, abs=1e-5)
+    mean = (profile * times).sum()
+    assert np.sqrt((profile * (times - mean) ** 2).sum()) == pytest.approx(width, rel=0.05)
 
 
 def test_forgets_the_start():
@@ -34,4 +37,17 @@ def test_forgets_the_start():
     average = PowerEMA(model, 0.1)
     model.weight.data.fill_(3.0)
     average.update(model, 1)
-    assert float(average.model.weight) == 3.0
+    assert float(average.values[0]) == 3.0
+
+
+def test_averages_are_apart_from_the_model_until_they_are_assigned():
+    model = torch.nn.Linear(3, 2)
+    average = PowerEMA(model, 0.1)
+    before = [value.clone() for value in average.values]
+    for parameter in model.parameters():
+        parameter.data.add_(1)
+    assert all(torch.equal(*pair) for pair in zip(before, average.values, strict=True))
+    assign(model, average.values)
+    assert all(torch.equal(*pair) for pair in zip(before, model.parameters(), strict=True))
+    model.weight.data.add_(1)
+    assert torch.equal(average.values[0], before[0])

@@ -1,6 +1,6 @@
 # Takes:  the images, the samples, the baselines and their features
 # Gives:  results/<name>/samples.png, loss.svg, memorization.png: to look at
-#         results/fid_<name>.json, is_, coverage_, diversity_, memorization_: one figure a file, with what it is held against
+#         results/fid_<name>.json, is_, coverage_, diversity_, memorization_, likelihood_: one figure a file, with what it is held against
 
 
 rule picture:
@@ -164,3 +164,29 @@ rule diversity:
         "python -m scansynth.evaluate.diversity --settings {params.settings:q}"
         + options([*SETS, "weights"])
         + " --diversity {output.diversity} 2>&1 | tee {log}"
+
+
+rule likelihood:
+    input:
+        **STORE,
+        model="results/{name}/model.safetensors",
+    output:
+        likelihood="results/likelihood_{name}.json",
+        record="results/likelihood_{name}.record.json",
+    log:
+        "logs/likelihood/{name}.log",
+    benchmark:
+        "benchmarks/likelihood/{name}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: workflow.cores
+    resources:
+        mem_mb=6000,
+        runtime=120,
+    params:
+        settings=settings("evaluate.likelihood"),
+        code=code("evaluate.likelihood"),
+    shell:
+        "python -m scansynth.evaluate.likelihood --settings {params.settings:q}"
+        + options([*STORE, "model"])
+        + " --likelihood {output.likelihood} 2>&1 | tee {log}"

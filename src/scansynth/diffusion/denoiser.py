@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from scansynth import networks
 from scansynth.diffusion.prior import GaussianPrior
 from scansynth.diffusion.vp_sde import VPSDE, alpha, sigma
 from scansynth.networks.haar import haar
-from scansynth.networks.unet import UNet2D
 from scansynth.sections import Diffusion, Network
 
 
@@ -36,20 +36,31 @@ class Denoiser(nn.Module):
         )
         self.shape = (channels, size, size)
         self.bf16 = False
-        self.prior = GaussianPrior(channels, size)
+        self.prior = GaussianPrior(channels, size, conditions)
         self.register_buffer("octaves", octave_weights(self.prior.levels).repeat(channels), persistent=False)
-        self.network = UNet2D(
-            channels=2 * channels, out_channels=channels, conditions=conditions, **network.model_dump()
-        )
+        self.network = networks.make(2 * channels, channels, conditions, size, network)
 
     def forward(
-        self, x: Tensor, log_snr: Tensor, condition: Tensor | None = None, known: Tensor | None = None
+        self,
+        x: Tensor,
+        log_snr: Tensor,
+        condition: Tensor | None = None,
+        known: Tensor | None = None,
+        augment: Tensor | None = None,
     ) -> Tensor:
         """Mean of x_0 given ``x`` (n, channels, size, size) at ``log_snr`` (n), float32, about [-1, 1]."""
-        base, scale, output, _ = self._parts(x, log_snr, condition, known)
+        base, scale, output, _ = self._parts(x, log_snr, condition, known, augment)
         return haar(base + scale * output, -self.prior.levels)
 
-    def loss(self, x_0: Tensor, epsilon: Tensor, log_snr: Tensor, condition: Tensor, known: Tensor) -> Tensor:
+    def loss(
+        self,
+        x_0: Tensor,
+        epsilon: Tensor,
+        log_snr: Tensor,
+        condition: Tensor,
+        known: Tensor,
+        augment: Tensor | None = None,
+    ) -> Tensor:
         """Denoising score matching, (n): weighted squared error of what the network predicts, mean over coefficients.
 
         Weights are those of Hang et al., Efficient Diffusion Training via Min-SNR Weighting (2023): min(SNR, gamma) on
@@ -58,30 +69,36 @@ class Denoiser(nn.Module):
         """
         level = log_snr[:, None, None, None]
         x = alpha(level) * x_0 + sigma(level) * epsilon
-        base, scale, output, clean = self._parts(x, log_snr, condition, known)
+        base, scale, output, clean = self._parts(x, log_snr, condition, known, augment)
         error = (output - (haar(x_0, self.prior.levels) - base) / scale).square().mean((2, 3), keepdim=True)
         if self.weighting == "min_snr":
             snr = clean.square() * torch.exp(level)
             error = error * (scale / clean).square() * snr.clamp(max=self.gamma)
         return (error * self.octaves[:, None, None]).mean((1, 2, 3))
 
-    def _parts(self, x: Tensor, log_snr: Tensor, condition: Tensor | None, known: Tensor | None) -> Sequence[Tensor]:
+    def _parts(
+        self, x: Tensor, log_snr: Tensor, condition: Tensor | None, known: Tensor | None, augment: Tensor | None
+    ) -> Sequence[Tensor]:
         """Base, scale, the network's output and the spread of clean images, as the prior's coefficients."""
         noise = torch.exp(-log_snr)
         y = haar(x / alpha(log_snr)[:, None, None, None], self.prior.levels)
-        linear = self.prior.denoise(y, noise)
-        clean, explained, left = self.prior.scales(noise)
-        noisy = (y - self.prior.mean) / (clean.square() + noise[:, None, None, None]).sqrt()
+        told = x.new_zeros(len(x), dtype=torch.bool) if condition is None else known
+        if told is None:
+            told = x.new_ones(len(x), dtype=torch.bool)
+        expected = self.prior.mean[None] if condition is None else self.prior.expect(condition, told)
+        linear = self.prior.denoise(y - expected, noise, told)
+        clean, explained, left = self.prior.scales(noise, told)
+        noisy = (y - expected) / (clean.square() + noise[:, None, None, None]).sqrt()
         seen = torch.cat([haar(noisy, -self.prior.levels), haar(linear / explained, -self.prior.levels)], dim=1)
         # The network alone computes in bf16: its rounding is small beside its error, that of the image would be seen.
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
-            output = self.network(seen, log_snr, condition, known)
+            output = self.network(seen, log_snr, condition, known, augment)
         output = haar(output.float(), self.prior.levels)
         if self.prediction == "epsilon":
             return y, -noise.sqrt()[:, None, None, None].expand_as(clean), output, clean
         if self.prediction == "x0":
-            return self.prior.mean[None], clean, output, clean
-        return self.prior.mean + linear, -left, output, clean
+            return expected, clean, output, clean
+        return expected + linear, -left, output, clean
 
 
 def octave_weights(levels: int) -> Tensor:

@@ -2,10 +2,12 @@
 
 The best linear denoiser of an image is that of the Gaussian with the images' mean and covariance. Where noise is high
 it is nearly all there is to know (Wang and Vastola, The Unreasonable Effectiveness of Gaussian Score Approximation,
-2024), so that the network is only asked for what it leaves: see ``denoiser``.
+2024), so that the network is only asked for what it leaves: see ``denoiser``. What a condition says of an image is
+decided there, too: the mean of the coarse image is a linear function of the condition where that is known.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -15,15 +17,16 @@ from scansynth.networks.haar import haar
 COARSE = 32  # rows and columns, at most, of the coarse image whose full covariance is kept
 COMPONENTS = 256  # eigenvectors of it, at most; what is left of the variance is spread evenly
 SHRINKAGE = 0.1  # weight of a band's mean variance in each coefficient's own
+RIDGE = 5.0  # images' worth of no effect in the regression on the condition: an effect seen in few images is small
 
 
 class GaussianPrior(nn.Module):
     """Mean and covariance: full (low rank and a rest) for the coarse band, a variance each for all other coefficients.
 
-    Standard normal until ``fit``. All shapes depend on the images' shape alone.
+    Standard normal until ``fit``. All shapes depend on the images' shape and the number of conditions alone.
     """
 
-    def __init__(self, channels: int, size: int) -> None:
+    def __init__(self, channels: int, size: int, conditions: int = 0) -> None:
         super().__init__()
         self.levels = max(0, math.ceil(math.log2(size / COARSE)))
         bands, grid = 4**self.levels, size // 2**self.levels
@@ -31,55 +34,54 @@ class GaussianPrior(nn.Module):
         self.channels, self.bands = channels, bands
         self.register_buffer("mean", torch.zeros(channels * bands, grid, grid))
         self.register_buffer("variance", torch.ones(channels * bands, grid, grid))
-        self.register_buffer("basis", torch.zeros(coarse, min(COMPONENTS, coarse)))
-        self.register_buffer("eigenvalues", torch.ones(min(COMPONENTS, coarse)))
-        self.register_buffer("rest", torch.ones(()))
+        self.register_buffer("centre", torch.zeros(conditions))
+        self.register_buffer("effect", torch.zeros(conditions, coarse))
+        self.told, self.untold = Spectrum(coarse), Spectrum(coarse)
 
     @torch.no_grad()
-    def fit(self, images: Tensor) -> None:
-        """Estimate from ``images`` (n, channels, size, size), n > 1."""
+    def fit(self, images: Tensor, conditions: Tensor) -> None:
+        """Estimate from ``images`` (n, channels, size, size), n > 1, and their ``conditions`` (n, conditions)."""
         z = haar(images, self.levels)
         self.mean.copy_(z.mean(0))
         variance = z.var(0)
         band = variance.mean((1, 2), keepdim=True)
         self.variance.copy_(((1 - SHRINKAGE) * variance + SHRINKAGE * band).clamp_min(1e-8))
-        coarse = (z - self.mean)[:, :: self.bands].flatten(1).double()
-        eigenvalues, basis = torch.linalg.eigh(coarse.T @ coarse / (len(z) - 1))
-        # Not more components than the images can tell apart; the others share what variance is left.
-        kept = min(len(self.eigenvalues), len(z) // 4)
-        rest = eigenvalues[:-kept].mean().clamp_min(1e-8) if kept < len(eigenvalues) else eigenvalues.min()
-        self.rest.copy_(rest)
-        self.basis.zero_()[:, :kept] = basis[:, -kept:]
-        self.eigenvalues.fill_(float(rest))[:kept] = eigenvalues[-kept:].clamp_min(float(rest))
+        coarse = self._coarse(z - self.mean)
+        self.untold.fit(coarse)
+        self.centre.copy_(conditions.mean(0))
+        known = (conditions - self.centre).double()
+        ridge = RIDGE * torch.eye(known.shape[1], dtype=torch.float64)
+        self.effect.copy_(torch.linalg.solve(known.T @ known + ridge, known.T @ coarse.double()))
+        self.told.fit(coarse - known.float() @ self.effect)
 
-    def denoise(self, z: Tensor, noise: Tensor) -> Tensor:
-        """Mean of the clean coefficients given ``z`` = clean + white noise of variance ``noise`` (n), less ``mean``.
+    def expect(self, condition: Tensor, told: Tensor) -> Tensor:
+        """Mean of the coefficients given ``condition`` (n, conditions) where ``told`` (n, bool), else of all images."""
+        effect = torch.where(told[:, None], (condition - self.centre) @ self.effect, 0.0)
+        mean = self.mean.expand(len(effect), -1, -1, -1).clone()
+        mean[:, :: self.bands] += effect.view_as(mean[:, :: self.bands])
+        return mean
+
+    def denoise(self, centred: Tensor, noise: Tensor, told: Tensor) -> Tensor:
+        """Mean of the clean coefficients, less what is expected, given ``centred``: these + noise of variance (n).
 
         The Wiener filter: variance / (variance + noise) along each principal axis.
         """
         v = noise[:, None]
-        centred = z - self.mean
         result = centred * (self.variance / (self.variance + v[:, :, None, None]))
-        coarse = centred[:, :: self.bands].flatten(1)
-        rest = self.rest / (self.rest + v)
-        gain = self.eigenvalues / (self.eigenvalues + v) - rest
-        filtered = rest * coarse + (gain * (coarse @ self.basis)) @ self.basis.T
+        coarse = self._coarse(centred)
+        filtered = torch.where(told[:, None], self.told.filter(coarse, v), self.untold.filter(coarse, v))
         result[:, :: self.bands] = filtered.view_as(result[:, :: self.bands])
         return result
 
-    def scales(self, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def scales(self, noise: Tensor, told: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Standard deviations of each band, (n, channels * bands, 1, 1): clean; of ``denoise``; of what it leaves."""
         v = noise[:, None]
-        axes = torch.cat([self.eigenvalues, self.rest[None]])
-        count = self.basis.shape[0] - len(self.eigenvalues)
-        weight = torch.cat([torch.ones_like(self.eigenvalues), torch.full_like(axes[:1], float(count))]) / len(
-            self.basis
-        )
         variance = self.variance.flatten(1)[None]
 
-        def each_band(function) -> Tensor:
+        def each_band(function: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
             value = function(variance, v[:, :, None]).mean(-1)
-            value[:, :: self.bands] = (function(axes, v) * weight).sum(-1, keepdim=True)
+            coarse = torch.where(told[:, None], self.told.mean(function, v), self.untold.mean(function, v))
+            value[:, :: self.bands] = coarse
             return value.sqrt()[:, :, None, None]
 
         return (
@@ -87,3 +89,40 @@ class GaussianPrior(nn.Module):
             each_band(lambda s, n: s * s / (s + n)),
             each_band(lambda s, n: s * n / (s + n)),
         )
+
+    def _coarse(self, z: Tensor) -> Tensor:
+        return z[:, :: self.bands].flatten(1)
+
+
+class Spectrum(nn.Module):
+    """A covariance by its leading principal axes; what variance they leave is spread evenly over all others."""
+
+    def __init__(self, dimensions: int) -> None:
+        super().__init__()
+        kept = min(COMPONENTS, dimensions)
+        self.register_buffer("basis", torch.zeros(dimensions, kept))
+        self.register_buffer("eigenvalues", torch.ones(kept))
+        self.register_buffer("rest", torch.ones(()))
+
+    def fit(self, centred: Tensor) -> None:
+        """Estimate from ``centred`` (n, dimensions)."""
+        centred = centred.double()
+        eigenvalues, basis = torch.linalg.eigh(centred.T @ centred / (len(centred) - 1))
+        # Not more components than the images can tell apart; the others share what variance is left.
+        kept = min(len(self.eigenvalues), len(centred) // 4)
+        rest = eigenvalues[:-kept].mean().clamp_min(1e-8) if kept < len(eigenvalues) else eigenvalues.min()
+        self.rest.copy_(rest)
+        self.basis.zero_()[:, :kept] = basis[:, -kept:]
+        self.eigenvalues.fill_(float(rest))[:kept] = eigenvalues[-kept:].clamp_min(float(rest))
+
+    def filter(self, centred: Tensor, v: Tensor) -> Tensor:
+        """The Wiener filter of ``centred`` (n, dimensions) for noise of variance ``v`` (n, 1)."""
+        rest = self.rest / (self.rest + v)
+        gain = self.eigenvalues / (self.eigenvalues + v) - rest
+        return rest * centred + (gain * (centred @ self.basis)) @ self.basis.T
+
+    def mean(self, function: Callable[[Tensor, Tensor], Tensor], v: Tensor) -> Tensor:
+        """Mean over all axes of a ``function`` of their variance and of ``v`` (n, 1); (n, 1)."""
+        dimensions, kept = self.basis.shape
+        axes = function(self.eigenvalues, v).sum(1, keepdim=True)
+        return (axes + (dimensions - kept) * function(self.rest, v)) / dimensions

@@ -1,0 +1,77 @@
+"""A model's file: whole, the same bytes for the same model, and refused where it is something else."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from scansynth import model
+from scansynth.errors import ScansynthError
+from scansynth.sections import Diffusion, Network
+
+NETWORK = Network(base_channels=32, multipliers=(1,), attention=(False,), haar_levels=2)
+KNOWN = model.Vocabulary(["Dark", "Bright"], ["PA"])
+DESCRIPTION = {
+    **{"network": NETWORK.model_dump(mode="json"), "diffusion": Diffusion().model_dump(mode="json")},
+    **{"shape": [1, 64, 64], "findings": KNOWN.findings, "views": KNOWN.views},
+}
+
+
+@pytest.fixture
+def denoiser():
+    torch.manual_seed(0)
+    return model.build((1, 64, 64), KNOWN, NETWORK, Diffusion())
+
+
+@pytest.fixture
+def last():
+    return model.build((1, 64, 64), KNOWN, NETWORK, Diffusion()).network
+
+
+def test_what_is_saved_is_loaded(denoiser, last, tmp_path):
+    model.save(tmp_path / "a.safetensors", denoiser, last, DESCRIPTION)
+    loaded, description = model.load(tmp_path / "a.safetensors")
+    assert description == DESCRIPTION
+    assert model.vocabulary(description) == KNOWN and len(KNOWN) == 3
+    assert not loaded.training
+    for name, value in denoiser.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value)
+    tensors = load_file(tmp_path / "a.safetensors")
+    assert all(torch.equal(tensors[f"last.{name}"], value) for name, value in last.state_dict().items())
+
+
+def test_the_order_of_the_description_changes_no_byte(denoiser, last, tmp_path):
+    model.save(tmp_path / "a.safetensors", denoiser, last, DESCRIPTION)
+    reordered = dict(reversed(DESCRIPTION.items()))
+    model.save(tmp_path / "b.safetensors", denoiser, last, reordered)
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("content", [b"no", b""])
+def test_not_a_model(tmp_path, content):
+    (tmp_path / "x.safetensors").write_bytes(content)
+    with pytest.raises(ScansynthError, match="not a model"):
+        model.load(tmp_path / "x.safetensors")
+
+
+def test_somebody_elses_weights(tmp_path):
+    save_file({"weight": torch.zeros(2)}, tmp_path / "x.safetensors")
+    with pytest.raises(ScansynthError, match="not a model"):
+        model.load(tmp_path / "x.safetensors")
+
+
+def test_a_cut_file(denoiser, last, tmp_path):
+    path = tmp_path / "a.safetensors"
+    model.save(path, denoiser, last, DESCRIPTION)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ScansynthError, match="not a model"):
+        model.load(path)
+
+
+def test_a_network_that_is_not_made_any_more(denoiser, tmp_path):
+    tensors = {name: value for name, value in denoiser.state_dict().items() if name != "network.first.weight"}
+    path = tmp_path / "a.safetensors"
+    save_file(tensors, path, metadata={"scansynth": json.dumps(DESCRIPTION)})
+    with pytest.raises(ScansynthError, match=r"(?s)another version.*network\.first\.weight"):
+        model.load(path)
