@@ -220,7 +220,7 @@ class Train(Section):
     batch: PositiveInt = Field(16, description="Images a step.")
     accumulate: PositiveInt = Field(
         1,
-        description="Parts, a power of two, that a step's batch is computed in: one after the other, or by several processes.",
+        description="Parts, a power of two, of a step's batch: computed one after the other, or by several processes.",
     )
     learning_rate: PositiveFloat = Field(1e-3, description="Peak learning rate of AdamW.")
     warmup: Annotated[int, Field(ge=0)] = Field(100, description="Steps of linear warm-up; cosine decay to 0 follows.")
