@@ -5,6 +5,7 @@
 PYTHON ?= python3
 CORES ?= all
 BIN := .venv/bin
+BY_FILE := --numprocesses=2 --dist=loadfile
 
 .PHONY: run test lint ui config lock
 
@@ -12,8 +13,8 @@ run: .venv/ready
 	$(BIN)/snakemake --cores $(CORES) results/fid_cxr.json
 
 test: .venv/ready lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ignore=tests/integration --numprocesses=2 --dist=loadfile
-	$(BIN)/python -m pytest tests/integration
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ignore=tests/integration $(BY_FILE)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/integration $(BY_FILE)
 
 lint: .venv/ready
 	$(BIN)/ruff check .

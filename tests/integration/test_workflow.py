@@ -36,7 +36,8 @@ FIGURES = ["is", "coverage", "diversity", "anatomy", "likelihood"]  # beside the
 def command(*arguments, experiment="cxr", **sections):
     """Snakemake on this repository's workflow, an experiment made small."""
     config = json.dumps({name: SMALL.get(name, {}) | sections.get(name, {}) for name in {*SMALL, *sections}})
-    base = [sys.executable, "-m", "snakemake", "--snakefile", str(REPO / "workflow" / "Snakefile"), "--cores", "2"]
+    # One core: networks this small gain nothing from a second thread, and wait for it on a busy machine.
+    base = [sys.executable, "-m", "snakemake", "--snakefile", str(REPO / "workflow" / "Snakefile"), "--cores", "1"]
     return [*base, *arguments, "--config", f"{experiment}={config}"]
 
 
