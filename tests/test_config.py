@@ -132,32 +132,26 @@ def test_experiments_that_share_a_data_set_must_agree(tmp_path):
         experiments.shared_settings("prepare", "chest", 64)
 
 
-def test_a_change_in_a_supplied_folder_is_seen(tmp_path):
+def test_images_of_a_supplied_folder_are_the_users(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "a.png").write_bytes(b"1")
-    experiments = Experiments(CONFIG, {"nih": {"data": {"root": str(tmp_path)}}})
-    before = experiments.supplied_files("nih_cxr14")
-    assert before == experiments.supplied_files("nih_cxr14") != ""
     (tmp_path / "notes.txt").write_bytes(b"not read")
-    assert experiments.supplied_files("nih_cxr14") == before
+    experiments = Experiments(CONFIG, {"nih": {"data": {"root": str(tmp_path)}}})
+    assert experiments.supplied("nih_cxr14") == (tmp_path, ["images/a.png"])
     (tmp_path / "images" / "b.png").write_bytes(b"2")
-    assert experiments.supplied_files("nih_cxr14") != before
-    assert experiments.supplied_files("chest") == ""
+    assert experiments.supplied("nih_cxr14") == (tmp_path, ["images/a.png", "images/b.png"])
 
 
-def test_a_table_put_beside_downloads_is_seen(tmp_path, monkeypatch):
+def test_a_table_put_beside_downloads_is_the_users(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     experiments = Experiments(CONFIG, {})
-    assert experiments.supplied_files("nih_cxr14") == ""
+    assert experiments.supplied("nih_cxr14") == (None, [])
     files = tmp_path / "data/raw/nih_cxr14/files"
     (files / "images_001/images").mkdir(parents=True)
     (files / "images_001/images/00000001_000.png").write_text("fetched")
-    assert experiments.supplied_files("nih_cxr14") == ""
+    assert experiments.supplied("nih_cxr14") == (None, [])
     (files / "Data_Entry_2017_v2020.csv").write_text("Image Index\n")
-    seen = experiments.supplied_files("nih_cxr14")
-    assert seen
-    (files / "images_001/images/00000001_001.png").write_text("fetched")
-    assert experiments.supplied_files("nih_cxr14") == seen
+    assert experiments.supplied("nih_cxr14") == (None, ["Data_Entry_2017_v2020.csv"])
 
 
 def test_fetched_tables_are_not_the_users(tmp_path, monkeypatch):
@@ -165,14 +159,14 @@ def test_fetched_tables_are_not_the_users(tmp_path, monkeypatch):
     files = tmp_path / "data/raw/pcam/files"
     files.mkdir(parents=True)
     (files / "camelyonpatch_level_2_split_train_meta.csv").write_text("fetched")
-    assert Experiments(CONFIG, {}).supplied_files("pcam") == ""
+    assert Experiments(CONFIG, {}).supplied("pcam") == (None, [])
 
 
 def test_what_phantoms_wrote_is_not_the_users(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data/raw/chest/files").mkdir(parents=True)
     (tmp_path / "data/raw/chest/files/Data_Entry_2017_v2020.csv").write_text("made")
-    assert Experiments(CONFIG, {}).supplied_files("chest") == ""
+    assert Experiments(CONFIG, {}).supplied("chest") == (None, [])
 
 
 def test_stains_need_colours():

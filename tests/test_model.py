@@ -10,7 +10,7 @@ from scansynth import model
 from scansynth.errors import ScansynthError
 from scansynth.sections import Diffusion, Network
 
-NETWORK = Network(base_channels=32, multipliers=(1,), attention=(False,), haar_levels=2)
+NETWORK = Network(base_channels=32, multipliers=(1,), attention=(False,), wavelet_levels=2)
 KNOWN = model.Vocabulary(["Dark", "Bright"], ["PA"])
 DESCRIPTION = {
     **{"network": NETWORK.model_dump(mode="json"), "diffusion": Diffusion().model_dump(mode="json")},

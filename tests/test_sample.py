@@ -1,5 +1,8 @@
 """Sampling: image i is a function of (seed, i) alone, and is what was asked for."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +12,7 @@ from scansynth.diffusion.denoiser import Denoiser
 from scansynth.diffusion.solvers import SOLVERS
 from scansynth.sections import Diffusion, Network, Sample
 
-NETWORK = Network(base_channels=32, multipliers=(1, 2), attention=(False, True), haar_levels=1)
+NETWORK = Network(base_channels=32, multipliers=(1, 2), attention=(False, True), wavelet_levels=1)
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +39,32 @@ def test_an_image_does_not_depend_on_how_many_are_made(denoiser, solver, bf16, m
     for count in (1, 3, 6):
         few = sample.synthesise(denoiser, conditions[:count], options)
         np.testing.assert_array_equal(few, many[:count])
+
+
+def test_a_run_of_batches_gives_its_part_of_the_images(denoiser):
+    options = Sample(count=10, steps=2, batch=4)
+    conditions = np.eye(3, dtype=np.float32)[np.arange(10) % 3]
+    whole = sample.synthesise(denoiser, conditions, options)
+    np.testing.assert_array_equal(sample.synthesise(denoiser, conditions[4:], options, first=4), whole[4:])
+    assert len(sample.synthesise(denoiser, conditions[8:8], options, first=8)) == 0
+
+
+def test_shards_that_are_not_all_are_refused(tmp_path, capsys):
+    model, table, shard = (tmp_path / name for name in ("model.safetensors", "table.csv", "1-of-2.npy"))
+    model.touch()
+    table.write_text("split,findings,view\ntrain,A,PA\n")
+    np.save(shard, np.zeros((4, 1, 8, 8), np.uint8))
+    files = {"model": model, "table": table, "samples": tmp_path / "s.npy", "conditions": tmp_path / "s.csv"}
+    words = [word for name, path in files.items() for word in (f"--{name}", str(path))]
+    with pytest.raises(SystemExit):
+        sample.main(["--settings", '{"sample": {"count": 10}}', *words, "--shards", str(shard)])
+    assert "--shards have 4 images, but sample.count is 10" in capsys.readouterr().err
+    assert not files["samples"].exists()
+
+
+def test_gathering_takes_no_torch():
+    script = "import sys, scansynth.sample, scansynth.evaluate.features; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
 
 
 def test_seed_and_condition_matter(denoiser):

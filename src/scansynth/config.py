@@ -105,10 +105,12 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "prepare": ("dataset", "images", "slices", "patches"),
     "prepare.contact_sheet": (),
     "train": ("network", "diffusion", "train"),
+    "synthesise": ("sample",),
     "sample": ("sample",),
     "baselines.pca": ("sample",),
     "baselines.untrained": ("network", "diffusion", "sample"),
     "evaluate.probe": ("probe",),
+    "evaluate.extract": ("extract",),
     "evaluate.features": ("extract",),
     "evaluate.fid": ("evaluate",),
     "evaluate.inception_score": ("evaluate",),
@@ -121,7 +123,12 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "evaluate.anatomy": ("dataset", "evaluate", "anatomy"),
     "evaluate.sensitivity": ("dataset", "extract", "evaluate", "memorization", "anatomy", "sensitivity"),
     "evaluate.picture": (),
+    "evaluate.figures": (),
 }
+
+
+# Stages that gather what jobs of another one have made: its code is theirs, since the shards do not stay.
+SHARDS = {"prepare": "prepare.shard", "sample": "synthesise", "evaluate.features": "evaluate.extract"}
 
 
 def load_experiment(path: Path, overrides: dict[str, Any] | None = None) -> Experiment:

@@ -1,22 +1,29 @@
-"""Synthesise images with a trained model. Image i is a function of (seed, i) alone, whatever the batch."""
+"""Synthetic images of a trained model: made in shards, gathered here. Image i is a function of (seed, i) alone.
+
+What computes is imported where it is used, since gathering does without torch.
+"""
 
 import csv
 import io
-from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 from tqdm import tqdm
 
-from scansynth import model
-from scansynth.device import best_device, facts, resolve_precision
-from scansynth.diffusion.denoiser import Denoiser, guided
-from scansynth.diffusion.solvers import SOLVERS
+from scansynth import shards
+from scansynth.errors import ScansynthError
 from scansynth.files import atomic, write_text
+from scansynth.prepare.array import growing
 from scansynth.sections import Sample
 from scansynth.stage import Job, run
 from scansynth.store import encode, read_table
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from scansynth.diffusion.denoiser import Denoiser
+    from scansynth.model import Vocabulary
 
 
 def draw_conditions(table: list[dict[str, str]], count: int, seed: int) -> list[dict[str, str]]:
@@ -26,71 +33,108 @@ def draw_conditions(table: list[dict[str, str]], count: int, seed: int) -> list[
     return [{"findings": row["findings"], "view": row["view"]} for row in drawn]
 
 
-def synthesise(denoiser: Denoiser, conditions: np.ndarray, options: Sample) -> np.ndarray:
-    """Images of the ``conditions`` (n, findings + views), as uint8 of shape (n, channels, size, size)."""
+def synthesise(denoiser: "Denoiser", conditions: np.ndarray, options: Sample, first: int = 0) -> np.ndarray:
+    """Images of the ``conditions`` (n, findings + views), as uint8 of shape (n, channels, size, size).
+
+    They are the images from number ``first`` on, where a batch begins.
+    """
     pixels = np.empty((len(conditions), *denoiser.shape), dtype=np.uint8)
-    for part in tqdm(list(_batches(len(conditions), options.batch)), unit="batch"):
-        pixels[part] = to_uint8(_batch(denoiser, conditions[part], part, options))[: len(pixels[part])]
+    for start in tqdm(range(0, len(conditions), options.batch), unit="batch"):
+        part = slice(start, start + options.batch)
+        made = _batch(denoiser, conditions[part], first + start, options)
+        pixels[part] = to_uint8(made)[: len(pixels[part])]
     return pixels
 
 
-@torch.inference_mode()
-def _batch(denoiser: Denoiser, conditions: np.ndarray, part: slice, options: Sample) -> Tensor:
+def _batch(denoiser: "Denoiser", conditions: np.ndarray, first: int, options: Sample) -> "Tensor":
     """One batch, always of the same size: kernels are chosen by it, and with them the last bits of an image."""
-    device = next(denoiser.parameters()).device
-    indices = range(part.start, part.start + options.batch)
-    filled = np.resize(conditions, (options.batch, conditions.shape[1]))
-    generators = [np.random.default_rng([options.seed, i, 0]) for i in indices]
+    import torch
 
-    def noise() -> Tensor:
+    from scansynth.diffusion.guidance import guided
+    from scansynth.diffusion.solvers import SOLVERS
+
+    device = next(denoiser.parameters()).device
+    filled = np.resize(conditions, (options.batch, conditions.shape[1]))
+    generators = [np.random.default_rng([options.seed, first + i, 0]) for i in range(options.batch)]
+
+    def noise() -> "Tensor":
         drawn = [generator.standard_normal(denoiser.shape, dtype=np.float32) for generator in generators]
         return torch.from_numpy(np.stack(drawn)).to(device)
 
-    denoise = guided(denoiser, torch.from_numpy(filled).to(device), options.guidance)
-    return SOLVERS[options.solver](denoise, denoiser.sde, noise(), options.steps, noise)
+    with torch.inference_mode():
+        denoise = guided(denoiser, torch.from_numpy(filled).to(device), options.guidance, options.autoguidance)
+        return SOLVERS[options.solver](denoise, denoiser.sde, noise(), options.steps, noise)
 
 
-def _batches(count: int, size: int) -> Iterator[slice]:
-    return (slice(start, min(start + size, count)) for start in range(0, count, size))
-
-
-def to_uint8(images: Tensor) -> np.ndarray:
+def to_uint8(images: "Tensor") -> np.ndarray:
     """Images in [-1, 1] as uint8, 0 to 255; what lies outside is clipped."""
-    return images.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+    return images.add(1).mul(127.5).round().clamp(0, 255).byte().cpu().numpy()
+
+
+def on_best_device(denoiser: "Denoiser") -> "tuple[Denoiser, dict[str, str | int]]":
+    """The denoiser where it samples fastest, and the facts that the images' last bits depend on."""
+    import torch
+
+    from scansynth.device import best_device, facts, resolve_precision
+
+    device = best_device()
+    precision = resolve_precision("auto", device)
+    denoiser = denoiser.to(device, memory_format=torch.channels_last).eval()
+    denoiser.bf16 = precision == "bf16"
+    return denoiser, facts(device, precision)
+
+
+def sample_into(job: Job, denoiser: "Denoiser", known: "Vocabulary") -> None:
+    """Synthesise as ``job.settings.sample`` says, for conditions drawn like the training set's, and write it."""
+    options = job.settings.sample
+    conditions = draw_conditions(read_table(job.inputs["table"]), options.count, options.seed)
+    denoiser, facts = on_best_device(denoiser)
+    pixels = synthesise(denoiser, encode(conditions, known.findings, known.views), options)
+    write_samples(job, pixels, conditions)
+    job.facts |= facts | {"seed": options.seed, "images": options.count}
 
 
 def write_samples(job: Job, pixels: np.ndarray, conditions: list[dict[str, str]]) -> None:
     """Write the images and, a row an image, what each was asked to show."""
     with atomic(job.outputs["samples"]) as partial:
         np.save(partial, pixels, allow_pickle=False)
+    _write_conditions(job.outputs["conditions"], conditions)
+
+
+def _write_conditions(path: Path, conditions: list[dict[str, str]]) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, ("findings", "view"), lineterminator="\n")
     writer.writeheader()
     writer.writerows(conditions)
-    write_text(job.outputs["conditions"], text.getvalue())
-
-
-def sample_into(job: Job, denoiser: Denoiser, known: model.Vocabulary) -> None:
-    """Synthesise as ``job.settings.sample`` says, for conditions drawn like the training set's, and write it."""
-    options, device = job.settings.sample, best_device()
-    precision = resolve_precision("auto", device)
-    conditions = draw_conditions(read_table(job.inputs["table"]), options.count, options.seed)
-    denoiser = denoiser.to(device, memory_format=torch.channels_last).eval()
-    denoiser.bf16 = precision == "bf16"
-    pixels = synthesise(denoiser, encode(conditions, known.findings, known.views), options)
-    write_samples(job, pixels, conditions)
-    job.facts |= facts(device, precision) | {"seed": options.seed, "images": options.count}
+    write_text(path, text.getvalue())
 
 
 def work(job: Job) -> None:
-    """The stage."""
-    denoiser, description = model.load(job.inputs["model"])
-    sample_into(job, denoiser, model.vocabulary(description))
+    """The stage; ``--shards`` names the shards in order.
+
+    Raises:
+        ScansynthError: if they have not as many images as were asked for.
+    """
+    options, paths = job.settings.sample, job.lists["shards"]
+    parts = [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
+    if (found := sum(map(len, parts))) != options.count:
+        raise ScansynthError(
+            f"--shards have {found} images, but sample.count is {options.count}: name all shards that "
+            "scansynth.synthesise made with these settings, in order"
+        )
+    with growing(job.outputs["samples"], parts[0].shape[1:]) as array:
+        for part in parts:
+            array.append(part)
+    _write_conditions(
+        job.outputs["conditions"], draw_conditions(read_table(job.inputs["table"]), options.count, options.seed)
+    )
+    job.facts |= shards.facts(paths) | {"seed": options.seed, "images": options.count}
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run the stage from the command line."""
-    run("sample", work, inputs=("model", "table"), outputs=("samples", "conditions"), argv=argv)
+    # The model is read by the shards alone; named here, so that the record that stays says what the images are of.
+    run("sample", work, inputs=("model", "table"), lists=("shards",), outputs=("samples", "conditions"), argv=argv)
 
 
 if __name__ == "__main__":

@@ -182,9 +182,11 @@ class Network(Section):
     blocks: PositiveInt = Field(1, description="Residual blocks at each scale.")
     attention: tuple[bool, ...] = Field((False, False, True), description="Self-attention at each scale.")
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="Dropout inside the residual blocks.")
-    haar_levels: Literal[0, 1, 2] = Field(
-        2, description="Levels of the orthonormal Haar front end; each is 4 times fewer pixels."
+    wavelet: Literal["symlet", "haar"] = Field(
+        "symlet",
+        description="Wavelet of the front end and of the prior; haar leaves blocks in the texture.",
     )
+    wavelet_levels: Literal[0, 1, 2] = Field(2, description="Levels of the front end; each is 4 times fewer pixels.")
     checkpointing: bool = Field(False, description="Compute the blocks again on the way back: less memory, more time.")
 
     @model_validator(mode="after")
@@ -197,7 +199,7 @@ class Network(Section):
 class Diffusion(Section):
     """The variance-preserving process and its objective."""
 
-    log_snr_max: float = Field(10.0, description="log signal-to-noise ratio at t = 0 (before the shift).")
+    log_snr_max: float = Field(12.0, description="log signal-to-noise ratio at t = 0 (before the shift).")
     log_snr_min: float = Field(-10.0, description="log signal-to-noise ratio at t = 1 (before the shift).")
     shift_from: PositiveInt = Field(
         64, description="The resolution whose schedule is unshifted: log-SNR += 2 ln(this / size)."
@@ -229,7 +231,7 @@ class Train(Section):
     )
     gradient_clip: PositiveFloat = Field(1.0, description="Largest norm of a gradient.")
     log_snr: tuple[float, float] = Field(
-        (-5.0, 9.5), description="Range of log-SNR, before the shift, that noise levels are drawn from evenly."
+        (-5.0, 11.5), description="Range of log-SNR, before the shift, that noise levels are drawn from evenly."
     )
     null_probability: Fraction = Field(0.1, description="Share of the images that are shown without their condition.")
     augmentation: Fraction = Field(
@@ -258,6 +260,9 @@ class Sample(Section):
     )
     steps: PositiveInt = Field(25, description="Evaluations of the network for an image.")
     guidance: Annotated[float, Field(ge=0)] = Field(1.0, description="Classifier-free guidance scale; 1 is none.")
+    autoguidance: Annotated[float, Field(ge=0)] = Field(
+        1.1, description="Scale of the guidance away from the prior's linear denoiser; 1 is none."
+    )
     seed: Seed = Field(0, description="Seed; image i depends on it and on i alone.")
     batch: PositiveInt = Field(16, description="Images at once.")
 

@@ -25,11 +25,11 @@ GRID = {
     "size": (64, 128, 256),
     "channels": (1, 3),
     "base_channels": (32, 64),
-    "haar_levels": (0, 1, 2),
+    "wavelet_levels": (0, 1, 2),
     "checkpointing": (False, True),
     "architecture": ("unet", "monai"),
 }
-QUICK = GRID | {"size": (64,), "channels": (1,), "base_channels": (32,), "haar_levels": (2,)}
+QUICK = GRID | {"size": (64,), "channels": (1,), "base_channels": (32,), "wavelet_levels": (2,)}
 CONDITIONS, EVALUATIONS, WARM_UP = 17, 25, 2
 FIGURES = ("parameters", "train_MiB", "train_images_a_second", "sample_MiB", "sample_images_a_second")
 

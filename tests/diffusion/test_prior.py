@@ -5,7 +5,6 @@ import torch
 
 from scansynth.diffusion import prior as module
 from scansynth.diffusion.prior import GaussianPrior
-from scansynth.networks.haar import haar
 
 
 def untold(n):
@@ -28,7 +27,7 @@ def images(n=600, channels=1, size=8, seed=0):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_full_covariance_is_the_wiener_filter(channels, monkeypatch):
     data = images(2000, channels, 4)
-    prior = fitted(data)  # no Haar level: all of the covariance is kept
+    prior = fitted(data)  # no level of the wavelet: all of the covariance is kept
     flat = data.flatten(1).double()
     covariance = torch.cov(flat.T)
     z = data[:5] + 0.5
@@ -44,8 +43,8 @@ def test_scales_are_those_of_the_errors(monkeypatch):
     monkeypatch.setattr(module, "COARSE", 4)
     data = images(4000, 1, 8)
     prior = fitted(data)
-    assert prior.levels == 1
-    z, noise = haar(data, 1), torch.full((len(data),), 0.3)
+    assert prior.packet.levels == 1
+    z, noise = prior.packet(data), torch.full((len(data),), 0.3)
     noisy = z + 0.3**0.5 * torch.randn(z.shape, generator=torch.Generator().manual_seed(1))
     estimate = prior.denoise(noisy - prior.mean, noise, untold(len(z)))
     clean, explained, left = (scale[0, :, 0, 0] for scale in prior.scales(noise[:1], untold(1)))

@@ -60,7 +60,7 @@ class Exact(nn.Module):
 @cache
 def denoiser(exact, prediction, size=1):
     """The project's own denoiser, of images of ``size`` whose pixels are independent draws in two channels."""
-    network = Network(base_channels=32, multipliers=(1,), attention=(False,), haar_levels=0)
+    network = Network(base_channels=32, multipliers=(1,), attention=(False,), wavelet_levels=0)
     made = Denoiser(2, size, 0, network, Diffusion(prediction=prediction))
     made.network = Exact(exact, prediction)
     return lambda x, log_snr: made(x, log_snr.to(x).expand(len(x)))

@@ -17,11 +17,11 @@ from scansynth.evaluate import likelihood
 from scansynth.evaluate.bootstrap import Estimate
 from scansynth.evaluate.imagesets import real_set
 from scansynth.files import read_json, sha256
-from scansynth.networks.haar import haar
+from scansynth.networks.wavelet import Packet
 from scansynth.sections import Diffusion, Evaluate, Likelihood, Network
 from scansynth.store import open_store
 
-NETWORK = Network(base_channels=32, multipliers=(1,), attention=(False,), haar_levels=2)
+NETWORK = Network(base_channels=32, multipliers=(1,), attention=(False,), wavelet_levels=2)
 NOISE = 1e-3
 
 
@@ -58,7 +58,7 @@ def test_density_of_the_prior_is_that_of_its_gaussian(fitted):
     mean = fitted.expect(condition, torch.ones(6, dtype=torch.bool)).flatten(1).double()
     white = NOISE * torch.eye(mean.shape[1], dtype=torch.float64)
     gaussian = torch.distributions.MultivariateNormal(mean, covariance(fitted) + white)
-    expected = gaussian.log_prob(haar(x_0, 1).flatten(1).double())
+    expected = gaussian.log_prob(Packet("symlet", 1, x_0.shape[-1])(x_0).flatten(1).double())
     torch.testing.assert_close(
         likelihood.prior_log_density(fitted, x_0, condition, NOISE), expected, rtol=1e-5, atol=1e-3
     )
@@ -68,7 +68,7 @@ def test_flow_of_the_prior_leads_to_its_density(fitted):
     """The likelihood by the flow, with its exact divergence, and the formula are two ways to one number."""
     data, condition = images(401, 2)[400:], torch.eye(3)[:1]
     sde = VPSDE(10.0, -10.0, 0.0)
-    found = log_likelihood(likelihood.prior_denoiser(fitted, condition), sde, data, 24, axes(data))
+    found = log_likelihood(fitted.denoiser(condition), sde, data, 24, axes(data))
     expected = likelihood.prior_log_density(fitted, data, condition, likelihood.least_noise(sde) ** 2)
     torch.testing.assert_close(found.double() / 128, expected / 128, atol=0.03, rtol=0)
 
@@ -155,7 +155,7 @@ def run(path, name):
 def test_stage_writes_figures_with_their_intervals_and_meaning(toy, tmp_path):
     found = run(toy, "likelihood_toy")
     assert {name: each["images"] for name, each in found["sets"].items()} == {"held_out": 10, "training": 10}
-    assert found["method"]["noise_in_levels"] == pytest.approx(127.5 * math.exp(-5), abs=1e-4)
+    assert found["method"]["noise_in_levels"] == pytest.approx(127.5 * math.exp(-6), abs=1e-4)
     for figures in found["bits_per_dimension"].values():
         for name in ("model", "prior", "prior_exact"):
             low, high = figures[name]["interval"]

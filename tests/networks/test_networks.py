@@ -11,7 +11,7 @@ from scansynth.errors import ScansynthError
 from scansynth.sections import Network
 
 CONDITIONS = 4
-SMALL = {"base_channels": 32, "multipliers": (1, 2), "attention": (False, True), "haar_levels": 1}
+SMALL = {"base_channels": 32, "multipliers": (1, 2), "attention": (False, True), "wavelet_levels": 1}
 architectures = pytest.mark.parametrize("architecture", ["unet", "monai"])
 
 
@@ -42,13 +42,13 @@ SHAPES = [((1,), (True,), 1), ((1, 3), (True, False), 2), ((2, 1, 3), (False, Fa
 
 @architectures
 @pytest.mark.parametrize(
-    ("channels", "haar_levels", "multipliers", "attention", "blocks"),
+    ("channels", "wavelet_levels", "multipliers", "attention", "blocks"),
     [(1, 1, *shape) for shape in SHAPES] + [(channels, n, *SHAPES[0]) for channels in (1, 3) for n in (0, 2)],
 )
-def test_every_configuration(architecture, channels, haar_levels, multipliers, attention, blocks):
-    size = 4 * 2**haar_levels
-    shape = {"multipliers": multipliers, "attention": attention, "blocks": blocks, "haar_levels": haar_levels}
-    network = make(architecture, channels=2 * channels, out_channels=channels, **shape)
+def test_every_configuration(architecture, channels, wavelet_levels, multipliers, attention, blocks):
+    size = 4 * 2**wavelet_levels
+    shape = {"multipliers": multipliers, "attention": attention, "blocks": blocks, "wavelet_levels": wavelet_levels}
+    network = make(architecture, size=size, channels=2 * channels, out_channels=channels, **shape)
     x, level, condition, known = inputs(2, 2 * channels, size)
     assert network(x, level, condition, known).shape == (2, channels, size, size)
     found = gradients(network, x, level, condition, known)
@@ -59,7 +59,7 @@ def test_every_configuration(architecture, channels, haar_levels, multipliers, a
 @pytest.mark.parametrize(("size", "base_channels"), [(64, 64), (96, 32), (128, 32), (256, 32)])
 def test_every_size(architecture, size, base_channels):
     shape = {"base_channels": base_channels, "multipliers": (1, 2, 2), "attention": (False, False, True)}
-    network = make(architecture, size=size, **shape, haar_levels=2)
+    network = make(architecture, size=size, **shape, wavelet_levels=2)
     with torch.no_grad():
         output = network(torch.randn(1, 2, size, size), torch.zeros(1))
     assert output.shape == (1, 1, size, size)
@@ -195,10 +195,10 @@ def test_bf16(architecture):
     assert output.isfinite().all()
 
 
-@pytest.mark.parametrize(("size", "haar_levels", "scales"), [(96, 2, 5), (64, 2, 6), (100, 1, 3)])
-def test_a_size_that_can_not_be_halved(size, haar_levels, scales):
-    settings = Network(multipliers=(1,) * scales, attention=(False,) * scales, haar_levels=haar_levels)
-    with pytest.raises(ScansynthError, match=rf"images.size is {size}.*network.haar_levels.*network.multipliers"):
+@pytest.mark.parametrize(("size", "wavelet_levels", "scales"), [(96, 2, 5), (64, 2, 6), (100, 1, 3)])
+def test_a_size_that_can_not_be_halved(size, wavelet_levels, scales):
+    settings = Network(multipliers=(1,) * scales, attention=(False,) * scales, wavelet_levels=wavelet_levels)
+    with pytest.raises(ScansynthError, match=rf"images.size is {size}.*network.wavelet_levels.*network.multipliers"):
         networks.make(2, 1, 0, size, settings)
 
 

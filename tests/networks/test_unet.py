@@ -46,7 +46,7 @@ def test_near_noise_levels_are_told_apart_and_far_ones_too():
 
 def test_one_graph():
     """Nothing in the network keeps torch.compile from seeing all of it."""
-    network = UNet2D(2, 1, 4, Network(base_channels=32, multipliers=(1,), attention=(True,), haar_levels=1))
+    network = UNet2D(2, 1, 4, 8, Network(base_channels=32, multipliers=(1,), attention=(True,), wavelet_levels=1))
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     x, level, condition, known = torch.randn(2, 2, 8, 8), torch.zeros(2), torch.randn(2, 4), torch.tensor([True, False])

@@ -8,12 +8,11 @@ from torch import Tensor, nn
 from scansynth import networks
 from scansynth.diffusion.prior import GaussianPrior
 from scansynth.diffusion.vp_sde import VPSDE, alpha, sigma
-from scansynth.networks.haar import haar
 from scansynth.sections import Diffusion, Network
 
 
 class Denoiser(nn.Module):
-    """D(x, log-SNR) = base + scale * network, band by band of the prior's Haar coefficients.
+    """D(x, log-SNR) = base + scale * network, band by band of the prior's wavelet coefficients.
 
     With y = x / alpha = x_0 + noise:
 
@@ -36,8 +35,8 @@ class Denoiser(nn.Module):
         )
         self.shape = (channels, size, size)
         self.bf16 = False
-        self.prior = GaussianPrior(channels, size, conditions)
-        self.register_buffer("octaves", octave_weights(self.prior.levels).repeat(channels), persistent=False)
+        self.prior = GaussianPrior(channels, size, conditions, network.wavelet)
+        self.register_buffer("octaves", octave_weights(self.prior.packet.levels).repeat(channels), persistent=False)
         self.network = networks.make(2 * channels, channels, conditions, size, network)
 
     def forward(
@@ -50,7 +49,7 @@ class Denoiser(nn.Module):
     ) -> Tensor:
         """Mean of x_0 given ``x`` (n, channels, size, size) at ``log_snr`` (n), float32, about [-1, 1]."""
         base, scale, output, _ = self._parts(x, log_snr, condition, known, augment)
-        return haar(base + scale * output, -self.prior.levels)
+        return self.prior.packet.inverse(base + scale * output)
 
     def loss(
         self,
@@ -70,7 +69,7 @@ class Denoiser(nn.Module):
         level = log_snr[:, None, None, None]
         x = alpha(level) * x_0 + sigma(level) * epsilon
         base, scale, output, clean = self._parts(x, log_snr, condition, known, augment)
-        error = (output - (haar(x_0, self.prior.levels) - base) / scale).square().mean((2, 3), keepdim=True)
+        error = (output - (self.prior.packet(x_0) - base) / scale).square().mean((2, 3), keepdim=True)
         if self.weighting == "min_snr":
             snr = clean.square() * torch.exp(level)
             error = error * (scale / clean).square() * snr.clamp(max=self.gamma)
@@ -81,7 +80,8 @@ class Denoiser(nn.Module):
     ) -> Sequence[Tensor]:
         """Base, scale, the network's output and the spread of clean images, as the prior's coefficients."""
         noise = torch.exp(-log_snr)
-        y = haar(x / alpha(log_snr)[:, None, None, None], self.prior.levels)
+        packet = self.prior.packet
+        y = packet(x / alpha(log_snr)[:, None, None, None])
         told = x.new_zeros(len(x), dtype=torch.bool) if condition is None else known
         if told is None:
             told = x.new_ones(len(x), dtype=torch.bool)
@@ -89,11 +89,11 @@ class Denoiser(nn.Module):
         linear = self.prior.denoise(y - expected, noise, told)
         clean, explained, left = self.prior.scales(noise, told)
         noisy = (y - expected) / (clean.square() + noise[:, None, None, None]).sqrt()
-        seen = torch.cat([haar(noisy, -self.prior.levels), haar(linear / explained, -self.prior.levels)], dim=1)
+        seen = torch.cat([packet.inverse(noisy), packet.inverse(linear / explained)], dim=1)
         # The network alone computes in bf16: its rounding is small beside its error, that of the image would be seen.
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
             output = self.network(seen, log_snr, condition, known, augment)
-        output = haar(output.float(), self.prior.levels)
+        output = packet(output)
         if self.prediction == "epsilon":
             return y, -noise.sqrt()[:, None, None, None].expand_as(clean), output, clean
         if self.prediction == "x0":
@@ -102,23 +102,9 @@ class Denoiser(nn.Module):
 
 
 def octave_weights(levels: int) -> Tensor:
-    """Weights of the bands of a Haar packet, (4**levels), mean 1, with the same sum for each octave.
+    """Weights of the bands of a wavelet packet, (4**levels), mean 1, with the same sum for each octave.
 
     The coarse image is the first octave; at level k from the coarse end there are 3 * 4**k bands.
     """
     counts = torch.tensor([1] + [3 * 4**level for level in range(levels)])
     return (1 / counts).repeat_interleave(counts) * (4**levels / (levels + 1))
-
-
-def guided(denoiser: Denoiser, condition: Tensor, scale: float):
-    """The denoiser for ``condition``, with classifier-free guidance (Ho and Salimans, 2022) of ``scale``; 1 is none."""
-    if scale == 1:
-        return lambda x, log_snr: denoiser(x, log_snr.to(x).expand(len(x)), condition)
-
-    def denoise(x: Tensor, log_snr: Tensor) -> Tensor:
-        level = log_snr.to(x).expand(2 * len(x))
-        known = torch.arange(2 * len(x), device=x.device) < len(x)
-        told, untold = denoiser(torch.cat([x, x]), level, torch.cat([condition, condition]), known).chunk(2)
-        return untold + scale * (told - untold)
-
-    return denoise

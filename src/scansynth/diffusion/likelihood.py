@@ -19,8 +19,8 @@ import math
 import torch
 from torch import Tensor
 
-from scansynth.diffusion.solvers import Denoise, flow, towards
-from scansynth.diffusion.vp_sde import VPSDE, alpha
+from scansynth.diffusion.solvers import flow, towards
+from scansynth.diffusion.vp_sde import VPSDE, Denoise, alpha
 
 
 def log_likelihood(denoise: Denoise, sde: VPSDE, x_0: Tensor, steps: int, probes: Tensor) -> Tensor:

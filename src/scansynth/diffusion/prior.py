@@ -1,4 +1,4 @@
-"""A Gaussian of the training images in Haar coefficients: what a denoiser can know without a network.
+"""A Gaussian of the training images in wavelet coefficients: what a denoiser can know without a network.
 
 The best linear denoiser of an image is that of the Gaussian with the images' mean and covariance. Where noise is high
 it is nearly all there is to know (Wang and Vastola, The Unreasonable Effectiveness of Gaussian Score Approximation,
@@ -12,7 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from scansynth.networks.haar import haar
+from scansynth.diffusion.vp_sde import Denoise, alpha
+from scansynth.networks.wavelet import Packet
 
 COARSE = 32  # rows and columns, at most, of the coarse image whose full covariance is kept
 COMPONENTS = 256  # eigenvectors of it, at most; what is left of the variance is spread evenly
@@ -26,12 +27,12 @@ class GaussianPrior(nn.Module):
     Standard normal until ``fit``. All shapes depend on the images' shape and the number of conditions alone.
     """
 
-    def __init__(self, channels: int, size: int, conditions: int = 0) -> None:
+    def __init__(self, channels: int, size: int, conditions: int = 0, wavelet: str = "symlet") -> None:
         super().__init__()
-        self.levels = max(0, math.ceil(math.log2(size / COARSE)))
-        bands, grid = 4**self.levels, size // 2**self.levels
+        self.packet = Packet(wavelet, max(0, math.ceil(math.log2(size / COARSE))), size)
+        bands, grid = self.packet.bands, self.packet.grid
         coarse = channels * grid * grid
-        self.channels, self.bands = channels, bands
+        self.bands = bands
         self.register_buffer("mean", torch.zeros(channels * bands, grid, grid))
         self.register_buffer("variance", torch.ones(channels * bands, grid, grid))
         self.register_buffer("centre", torch.zeros(conditions))
@@ -41,7 +42,7 @@ class GaussianPrior(nn.Module):
     @torch.no_grad()
     def fit(self, images: Tensor, conditions: Tensor) -> None:
         """Estimate from ``images`` (n, channels, size, size), n > 1, and their ``conditions`` (n, conditions)."""
-        z = haar(images, self.levels)
+        z = self.packet(images)
         self.mean.copy_(z.mean(0))
         variance = z.var(0)
         band = variance.mean((1, 2), keepdim=True)
@@ -72,6 +73,18 @@ class GaussianPrior(nn.Module):
         filtered = torch.where(told[:, None], self.told.filter(coarse, v), self.untold.filter(coarse, v))
         result[:, :: self.bands] = filtered.view_as(result[:, :: self.bands])
         return result
+
+    def denoiser(self, condition: Tensor) -> Denoise:
+        """The best denoiser, (x, log-SNR) -> mean of x_0, of the prior's images given ``condition`` (n, conditions)."""
+        told = condition.new_ones(len(condition), dtype=torch.bool)
+        expected = self.expect(condition, told)
+
+        def denoise(x: Tensor, log_snr: Tensor) -> Tensor:
+            centred = self.packet(x / alpha(log_snr)) - expected
+            noise = torch.exp(-log_snr).to(x).expand(len(x))
+            return self.packet.inverse(expected + self.denoise(centred, noise, told))
+
+        return denoise
 
     def scales(self, noise: Tensor, told: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Standard deviations of each band, (n, channels * bands, 1, 1): clean; of ``denoise``; of what it leaves."""

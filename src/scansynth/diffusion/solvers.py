@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from scansynth.diffusion.vp_sde import VPSDE, alpha, score, sigma
+from scansynth.diffusion.vp_sde import VPSDE, Denoise, alpha, score, sigma
 
-Denoise = Callable[[Tensor, Tensor], Tensor]
 Noise = Callable[[], Tensor]
 
 LANGEVIN_SNR = 0.16  # signal-to-noise ratio of the corrector's steps: the default of Song et al. (2021)

@@ -6,10 +6,13 @@ Diffusion Models, 2021). Time runs from t = 0 (data) to t = 1 (noise).
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+Denoise = Callable[[Tensor, Tensor], Tensor]  # (x, log-SNR) -> mean of x_0
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,15 @@ from tqdm import tqdm
 
 from scansynth import model, stage
 from scansynth.device import best_device, facts
-from scansynth.diffusion.denoiser import Denoiser, guided
+from scansynth.diffusion.denoiser import Denoiser
+from scansynth.diffusion.guidance import guided
 from scansynth.diffusion.likelihood import bits_per_dimension, log_likelihood
 from scansynth.diffusion.prior import GaussianPrior, Spectrum
-from scansynth.diffusion.solvers import Denoise
-from scansynth.diffusion.vp_sde import VPSDE, alpha
+from scansynth.diffusion.vp_sde import VPSDE
 from scansynth.evaluate.bootstrap import Estimate, multiplicities
 from scansynth.evaluate.imagesets import ImageSet, split_set
 from scansynth.evaluate.report import header
 from scansynth.files import write_json
-from scansynth.networks.haar import haar
 from scansynth.sections import Evaluate, Likelihood
 from scansynth.store import Store, encode, open_store
 
@@ -64,7 +63,7 @@ def _batch(
     drawn = [dequantised(images.array[i], options.seed, i) for i in images.indices[places]]
     x_0, probe = (torch.from_numpy(np.stack(each)).to(device) for each in zip(*drawn, strict=True))
     condition = torch.from_numpy(conditions[places]).to(device)
-    flows = {"model": guided(denoiser, condition, 1), "prior": prior_denoiser(denoiser.prior, condition)}
+    flows = {"model": guided(denoiser, condition, 1, 1), "prior": denoiser.prior.denoiser(condition)}
     with torch.no_grad():
         densities = {
             name: log_likelihood(denoise, denoiser.sde, x_0, options.steps, probe[None])
@@ -91,23 +90,10 @@ def dequantised(image: np.ndarray, seed: int, index: int) -> tuple[np.ndarray, n
     return (noisy * LEVEL - 1).astype(np.float32), random.choice(np.array([-1, 1], dtype=np.float32), image.shape)
 
 
-def prior_denoiser(prior: GaussianPrior, condition: Tensor) -> Denoise:
-    """The best denoiser of the prior's images given ``condition`` (n, conditions)."""
-    told = torch.ones(len(condition), dtype=torch.bool, device=condition.device)
-    expected = prior.expect(condition, told)
-
-    def denoise(x: Tensor, log_snr: Tensor) -> Tensor:
-        centred = haar(x / alpha(log_snr), prior.levels) - expected
-        noise = torch.exp(-log_snr).to(x).expand(len(x))
-        return haar(expected + prior.denoise(centred, noise, told), -prior.levels)
-
-    return denoise
-
-
 def prior_log_density(prior: GaussianPrior, x_0: Tensor, condition: Tensor, noise: float) -> Tensor:
     """Log-density (n) of the prior given ``condition``, with white noise of variance ``noise``, at ``x_0``, in nats."""
     told = torch.ones(len(x_0), dtype=torch.bool, device=x_0.device)
-    centred = (haar(x_0, prior.levels) - prior.expect(condition, told)).double()
+    centred = (prior.packet(x_0) - prior.expect(condition, told)).double()
     variance = prior.variance.double() + noise
     each = -0.5 * (centred.square() / variance + variance.log() + math.log(2 * math.pi))
     details = torch.arange(centred.shape[1], device=x_0.device) % prior.bands > 0

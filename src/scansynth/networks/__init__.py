@@ -19,11 +19,11 @@ def make(channels: int, out_channels: int, conditions: int, size: int, network: 
     Raises:
         ScansynthError: if the size can't be halved as often as the network asks for, or what it is made of is missing.
     """
-    halvings = network.haar_levels + len(network.multipliers) - 1
+    halvings = network.wavelet_levels + len(network.multipliers) - 1
     if size % 2**halvings:
         raise ScansynthError(
-            f"images.size is {size}, and the network halves it {halvings} times (network.haar_levels "
-            f"{network.haar_levels}, {len(network.multipliers)} network.multipliers): it has to be divisible by "
-            f"{2**halvings}; set haar_levels lower, or give fewer multipliers"
+            f"images.size is {size}, and the network halves it {halvings} times (network.wavelet_levels "
+            f"{network.wavelet_levels}, {len(network.multipliers)} network.multipliers): it has to be divisible by "
+            f"{2**halvings}; set wavelet_levels lower, or give fewer multipliers"
         )
-    return ARCHITECTURES[network.architecture](channels, out_channels, conditions, network)
+    return ARCHITECTURES[network.architecture](channels, out_channels, conditions, size, network)

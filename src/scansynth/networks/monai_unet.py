@@ -6,13 +6,13 @@ from torch.utils.checkpoint import checkpoint
 
 from scansynth.errors import ScansynthError
 from scansynth.networks.embedding import Told, mlp
-from scansynth.networks.haar import haar
 from scansynth.networks.unet import head_width
+from scansynth.networks.wavelet import Packet
 from scansynth.sections import Network
 
 
 class MonaiUNet(nn.Module):
-    """MONAI's DiffusionModelUNet (Pinaya et al., Generative AI for Medical Imaging, 2023), behind the Haar front end.
+    """MONAI's DiffusionModelUNet (Pinaya et al., Generative AI for Medical Imaging, 2023), behind our front end.
 
     What it is told takes the way that MONAI has for classes: a vector added to the embedding of the time step. The
     vector is that of ``Told``, put in the place of the class's, and the time step is the log-SNR, scaled so that
@@ -23,13 +23,14 @@ class MonaiUNet(nn.Module):
         channels: channels of the input images.
         out_channels: channels of the output images.
         conditions: elements of the condition vector (0 for an unconditional network).
+        size: rows and columns of the images.
         network: its settings, as in ``UNet2D``.
 
     Raises:
         ScansynthError: if MONAI or einops, which its attention needs, is not installed.
     """
 
-    def __init__(self, channels: int, out_channels: int, conditions: int, network: Network) -> None:
+    def __init__(self, channels: int, out_channels: int, conditions: int, size: int, network: Network) -> None:
         super().__init__()
         try:
             import einops  # noqa: F401  MONAI imports it only once attention is made, and says less
@@ -39,8 +40,8 @@ class MonaiUNet(nn.Module):
                 f"network.architecture is monai, and that needs the packages monai and einops ({error}): "
                 "install them, or set it to unet"
             ) from error
-        self.haar_levels = network.haar_levels
-        bands, base = 4**network.haar_levels, network.base_channels
+        self.front_end = Packet(network.wavelet, network.wavelet_levels, size)
+        bands, base = self.front_end.bands, network.base_channels
         widths = [base * m for m in network.multipliers]
         self.told = Told(conditions, 4 * widths[0])
         self.network = peer.DiffusionModelUNet(
@@ -76,8 +77,8 @@ class MonaiUNet(nn.Module):
         ``condition`` (n, conditions), ``known`` (n, bool) and ``augment`` (n, AUGMENTS) are as in ``Told``.
         """
         told = self.told(log_snr, condition, known, augment)
-        bands = haar(x, self.haar_levels).contiguous(memory_format=torch.channels_last)
-        return haar(self.network(bands, 4 * log_snr, class_labels=told), -self.haar_levels)
+        bands = self.front_end(x).contiguous(memory_format=torch.channels_last)
+        return self.front_end.inverse(self.network(bands, 4 * log_snr, class_labels=told))
 
 
 class Residual(nn.Module):

@@ -10,25 +10,27 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from scansynth.networks.embedding import Noise, Told
-from scansynth.networks.haar import haar
+from scansynth.networks.wavelet import Packet
 from scansynth.sections import Network
 
 
 class UNet2D(nn.Module):
-    """A UNet on images, behind an optional Haar front end.
+    """A UNet on images, behind an optional wavelet front end.
 
     Args:
         channels: channels of the input images.
         out_channels: channels of the output images.
         conditions: elements of the condition vector (0 for an unconditional network).
-        network: the network's finest scale has 2**haar_levels times fewer rows and columns than the image; channels at
-            each scale are base_channels times its multiplier.
+        size: rows and columns of the images.
+        network: its finest scale has 2**wavelet_levels times fewer rows and columns than the image; channels at each
+            scale are base_channels times its multiplier.
     """
 
-    def __init__(self, channels: int, out_channels: int, conditions: int, network: Network) -> None:
+    def __init__(self, channels: int, out_channels: int, conditions: int, size: int, network: Network) -> None:
         super().__init__()
-        self.haar_levels, self.checkpointing = network.haar_levels, network.checkpointing
-        bands, embedding = 4**network.haar_levels, 4 * network.base_channels
+        self.checkpointing = network.checkpointing
+        self.front_end = Packet(network.wavelet, network.wavelet_levels, size)
+        bands, embedding = self.front_end.bands, 4 * network.base_channels
         widths = [network.base_channels * m for m in network.multipliers]
         self.noise, self.told = Noise(network.base_channels, embedding), Told(conditions, embedding)
         width = widths[0]
@@ -66,7 +68,7 @@ class UNet2D(nn.Module):
         ``condition`` (n, conditions), ``known`` (n, bool) and ``augment`` (n, AUGMENTS) are as in ``Told``.
         """
         embedding = functional.silu(self.noise(log_snr) + self.told(log_snr, condition, known, augment))
-        h = self.first(haar(x, self.haar_levels).contiguous(memory_format=torch.channels_last))
+        h = self.first(self.front_end(x).contiguous(memory_format=torch.channels_last))
         skips = [h]
         for layer in self.down:
             h = layer(h) if isinstance(layer, Down) else self._block(layer, embedding, h)
@@ -74,7 +76,7 @@ class UNet2D(nn.Module):
         h = self._block(self.middle, embedding, h)
         for layer in self.up:
             h = layer(h) if isinstance(layer, Up) else self._block(layer, embedding, h, skips.pop())
-        return haar(self.last(h), -self.haar_levels)
+        return self.front_end.inverse(self.last(h))
 
     def _block(self, block: "Block", *inputs: Tensor) -> Tensor:
         """The block's output; with checkpointing nothing inside it is kept for the way back (Chen et al., 2016)."""

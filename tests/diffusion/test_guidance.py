@@ -1,0 +1,49 @@
+"""Guidance: each against its definition."""
+
+import pytest
+import torch
+
+from scansynth.diffusion.denoiser import Denoiser
+from scansynth.diffusion.guidance import guided
+from scansynth.sections import Diffusion, Network
+
+LEVEL = torch.tensor(0.7, dtype=torch.float64)
+
+
+@pytest.fixture
+def made():
+    """A denoiser with something to say and a prior of its own, an image a condition, and the conditions."""
+    torch.manual_seed(0)
+    network = Network(base_channels=32, multipliers=(1,), attention=(False,), wavelet_levels=1)
+    denoiser = Denoiser(1, 64, 3, network, Diffusion()).eval()
+    for layer in (denoiser.network.last[-1], denoiser.network.down[0].conv2):
+        torch.nn.init.normal_(layer.weight, std=0.1)
+    kinds = torch.eye(3).repeat(10, 1)
+    denoiser.prior.fit(torch.rand(30, 1, 64, 64) + kinds[:, :1, None, None], kinds)
+    return denoiser.requires_grad_(False), torch.randn(3, 1, 64, 64), torch.eye(3)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 3.0])
+def test_classifier_free_guidance_extrapolates_from_the_null(made, scale):
+    denoiser, x, condition = made
+    told, untold = (denoiser(x, LEVEL.float().expand(3), condition, torch.full((3,), known)) for known in (True, False))
+    assert (told - untold).abs().max() > 1e-3
+    found = guided(denoiser, condition, scale, 1.0)(x, LEVEL)
+    torch.testing.assert_close(found, untold + scale * (told - untold), atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 1.3])
+def test_autoguidance_extrapolates_from_the_prior(made, scale):
+    denoiser, x, condition = made
+    linear, found = denoiser.prior.denoiser(condition)(x, LEVEL), denoiser(x, LEVEL.float().expand(3), condition)
+    assert (found - linear).abs().max() > 1e-3
+    led = guided(denoiser, condition, 1.0, scale)(x, LEVEL)
+    torch.testing.assert_close(led, linear + scale * (found - linear), atol=1e-4, rtol=1e-3)
+
+
+def test_autoguidance_is_nothing_where_the_prior_is_all(made):
+    """Of a Gaussian's images the linear denoiser is the best one: there is nothing to be led away from."""
+    denoiser, x, condition = made
+    torch.nn.init.zeros_(denoiser.network.last[-1].weight)
+    plain, led = (guided(denoiser, condition, 1.0, scale)(x, LEVEL) for scale in (1.0, 1.5))
+    torch.testing.assert_close(plain, led, atol=1e-5, rtol=1e-4)
