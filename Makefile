@@ -12,7 +12,7 @@ BY_FILE := --numprocesses=2 --dist=loadfile
 run: .venv/ready
 	$(BIN)/snakemake --cores $(CORES) results/fid_cxr.json
 
-test: .venv/ready lint
+test: .venv/ready .venv/kubernetes lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ignore=tests/integration $(BY_FILE)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/integration $(BY_FILE)
 
@@ -42,4 +42,9 @@ lock:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9 torch --constraint constraints.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes --requirement requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	touch $@
+
+# Snakemake's plugins for Kubernetes, beside the environment, where they would make every start slower.
+.venv/kubernetes: .venv/ready kubernetes.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --target $@ --no-deps --require-hashes --requirement kubernetes.lock
 	touch $@

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from scansynth.evaluate import features, fid, inception_score, probe
+from scansynth.evaluate import extract, features, fid, inception_score, probe
 from scansynth.evaluate.featureset import About, FeatureSet, read, write
 from scansynth.evaluate.imagesets import SETS
 from scansynth.files import read_json, sha256
@@ -43,17 +43,23 @@ def evaluate(toy_path, samples, folder):
     manifest = store[-2:]
     probe.main(["--settings", '{"probe": {"steps": 30}}', *store, "--weights", "probe.safetensors"])
     synthetic = save_conditions(folder, {"samples": len(samples), "pca": len(real), "untrained": len(real)})
-    extract = ["--settings", EXTRACT, *store, *synthetic, "--weights", "probe.safetensors"]
-    features.main([*extract, "--features", "features.npz"])
-    features.main([*extract, "--features", "cached.npz"])
-    shutil.rmtree(features.CACHE)
-    features.main([*extract, "--features", "again.npz"])
+    inputs = ["--settings", EXTRACT, *store, *synthetic, "--weights", "probe.safetensors"]
+    extracted(inputs, "features")
+    extracted(inputs, "cached")
+    shutil.rmtree(extract.CACHE)
+    extracted(inputs, "again")
     (folder / "copies.json").write_text(json.dumps(COPIES))
     for name in ("fid", "fid_again"):
         inputs = ["--features", "features.npz", *manifest, "--copies", "copies.json"]
         fid.main(["--settings", SETTINGS, *inputs, "--distances", f"{name}.json"])
     inception_score.main(["--settings", SETTINGS, "--features", "features.npz", *manifest, "--scores", "is.json"])
     return folder
+
+
+def extracted(inputs, name):
+    """Features in one shard, and gathered."""
+    extract.main([*inputs, "--shard", "1-of-1", "--features", f"{name}_shard.npz"])
+    features.main([*inputs, "--shards", f"{name}_shard.npz", "--features", f"{name}.npz"])
 
 
 def save_conditions(folder, counts):

@@ -15,12 +15,10 @@ rule acquire:
         "../../environment.yml"
     threads: workflow.cores
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=240,
     params:
         settings=shared_settings("acquire"),
-        code=code("acquire"),
-        supplied=supplied_files,
     shell:
         "python -m scansynth.acquire --settings {params.settings:q}"
         " --source {output.source} 2>&1 | tee {log}"

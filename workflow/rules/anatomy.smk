@@ -16,11 +16,10 @@ rule reader:
         "../../environment.yml"
     threads: workflow.cores
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000),
         runtime=120,
     params:
         settings=settings("evaluate.reader"),
-        code=code("evaluate.reader"),
     shell:
         "python -m scansynth.evaluate.reader --settings {params.settings:q}"
         + options(STORE)
@@ -39,11 +38,10 @@ rule segmenter:
         "../../environment.yml"
     threads: workflow.cores
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000),
         runtime=60,
     params:
         settings=settings("evaluate.segmenter"),
-        code=code("evaluate.segmenter"),
     shell:
         "python -m scansynth.evaluate.segmenter --settings {params.settings:q}"
         " --weights {output.weights} 2>&1 | tee {log}"
@@ -66,11 +64,10 @@ rule anatomy:
         "../../environment.yml"
     threads: workflow.cores
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000),
         runtime=60,
     params:
         settings=settings("evaluate.anatomy"),
-        code=code("evaluate.anatomy"),
     shell:
         "python -m scansynth.evaluate.anatomy --settings {params.settings:q}"
         + options([*SETS, "reader", "segmenter"])

@@ -17,11 +17,10 @@ rule pca:
         "../../environment.yml"
     threads: workflow.cores
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000),
         runtime=60,
     params:
         settings=settings("baselines.pca"),
-        code=code("baselines.pca"),
     shell:
         "python -m scansynth.baselines.pca --settings {params.settings:q}"
         + options(STORE)
@@ -43,11 +42,10 @@ rule untrained:
         "../../environment.yml"
     threads: workflow.cores
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000),
         runtime=120,
     params:
         settings=settings("baselines.untrained"),
-        code=code("baselines.untrained"),
     shell:
         "python -m scansynth.baselines.untrained --settings {params.settings:q}"
         + options(STORE)

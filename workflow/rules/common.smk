@@ -1,6 +1,4 @@
-# What rules ask of the configuration and of the code. All of it goes into params as plain values, so that a result is
-# made anew when, and only when, a key or a line of code that it depends on has changed.
-from scansynth import digest
+# What rules ask of the configuration.
 
 
 def settings(stage):
@@ -18,19 +16,14 @@ def shared_settings(stage):
     )
 
 
-def code(stage):
-    """Digest of the stage's module and of all that it imports from the package."""
-    return digest.of_code(f"scansynth.{stage}")
+def memory(megabytes):
+    """What a job asks for; twice as much after a failure, for which too little may have been the reason."""
+    return lambda wildcards, attempt: megabytes * min(attempt, 2)
 
 
 def images(suffix):
     """A file of the image store of experiment {name}."""
     return lambda wildcards: explained(EXPERIMENTS.images, wildcards.name) + suffix
-
-
-def supplied_files(wildcards):
-    """Names, sizes and times of the files of a supplied folder: a change there makes the inventory anew."""
-    return explained(EXPERIMENTS.supplied_files, wildcards.dataset)
 
 
 def explained(function, *arguments):

@@ -20,11 +20,10 @@ rule picture:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
         runtime=10,
     params:
         settings=settings("evaluate.picture"),
-        code=code("evaluate.picture"),
     shell:
         "python -m scansynth.evaluate.picture --settings {params.settings:q}"
         + options([*STORE, "samples", "conditions", "metrics"])
@@ -47,11 +46,10 @@ rule memorization:
         "../../environment.yml"
     threads: workflow.cores
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000),
         runtime=120,
     params:
         settings=settings("evaluate.memorization"),
-        code=code("evaluate.memorization"),
     shell:
         "python -m scansynth.evaluate.memorization --settings {params.settings:q}"
         + options([*SETS, "weights"])
@@ -63,9 +61,9 @@ rule fid:
         features="results/{name}/features.npz",
         manifest=images(".json"),
         copies="results/memorization_{name}.json",
-        # A figure is not to be had without the images that it is about.
-        pictures=rules.picture.output,
-        sheet=images("_sheet.png"),
+        # A figure is not to be had without the images that it is about; it is not made from their pictures.
+        pictures=ancient(rules.picture.output),
+        sheet=ancient(images("_sheet.png")),
     output:
         distances="results/fid_{name}.json",
         record="results/fid_{name}.record.json",
@@ -77,11 +75,10 @@ rule fid:
         "../../environment.yml"
     threads: workflow.cores
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=60,
     params:
         settings=settings("evaluate.fid"),
-        code=code("evaluate.fid"),
     shell:
         "python -m scansynth.evaluate.fid --settings {params.settings:q}"
         + options(["features", "manifest", "copies"])
@@ -103,11 +100,10 @@ rule inception_score:
         "../../environment.yml"
     threads: workflow.cores
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=30,
     params:
         settings=settings("evaluate.inception_score"),
-        code=code("evaluate.inception_score"),
     shell:
         "python -m scansynth.evaluate.inception_score --settings {params.settings:q}"
         + options(["features", "manifest"])
@@ -129,11 +125,10 @@ rule coverage:
         "../../environment.yml"
     threads: workflow.cores
     resources:
-        mem_mb=3000,
+        mem_mb=memory(3000),
         runtime=60,
     params:
         settings=settings("evaluate.coverage"),
-        code=code("evaluate.coverage"),
     shell:
         "python -m scansynth.evaluate.coverage --settings {params.settings:q}"
         + options(["features", "manifest"])
@@ -155,11 +150,10 @@ rule diversity:
         "../../environment.yml"
     threads: workflow.cores
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=30,
     params:
         settings=settings("evaluate.diversity"),
-        code=code("evaluate.diversity"),
     shell:
         "python -m scansynth.evaluate.diversity --settings {params.settings:q}"
         + options([*SETS, "weights"])
@@ -181,12 +175,40 @@ rule likelihood:
         "../../environment.yml"
     threads: workflow.cores
     resources:
-        mem_mb=6000,
+        mem_mb=memory(6000),
         runtime=120,
     params:
         settings=settings("evaluate.likelihood"),
-        code=code("evaluate.likelihood"),
     shell:
         "python -m scansynth.evaluate.likelihood --settings {params.settings:q}"
         + options([*STORE, "model"])
         + " --likelihood {output.likelihood} 2>&1 | tee {log}"
+
+
+FIGURES = {
+    key: f"results/{key}_{{name}}.json"
+    for key in ("fid", "coverage", "memorization", "likelihood", "anatomy")
+}
+
+
+rule figures:
+    input:
+        **FIGURES,
+    output:
+        figures="results/figures_{name}.json",
+        record="results/figures_{name}.record.json",
+    log:
+        "logs/figures/{name}.log",
+    benchmark:
+        "benchmarks/figures/{name}.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=memory(500),
+        runtime=10,
+    params:
+        settings=settings("evaluate.figures"),
+    shell:
+        "python -m scansynth.evaluate.figures --settings {params.settings:q}"
+        + options(FIGURES)
+        + " --figures {output.figures} 2>&1 | tee {log}"

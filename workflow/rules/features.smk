@@ -1,5 +1,10 @@
 # Takes:  the image store, the samples and the baselines of the experiment
 # Gives:  results/<name>/features.npz: all sets of images in each feature space, in which the distances are measured
+# The images are shared out over as many jobs as `--set-scatter features=N` says; any number gives the same bytes.
+
+
+scattergather:
+    features=1,
 
 
 # Where extract.extractors names it, and extract.inception names no file.
@@ -11,11 +16,10 @@ rule inception_weights:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=500,
+        mem_mb=memory(500),
         runtime=60,
     params:
         settings="{}",
-        code=code("acquire.weights"),
     shell:
         "python -m scansynth.acquire.weights --settings {params.settings:q}"
         " --weights {output.weights} 2>&1 | tee {log}"
@@ -35,23 +39,55 @@ rule probe:
         "../../environment.yml"
     threads: workflow.cores
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000),
         runtime=60,
     params:
         settings=settings("evaluate.probe"),
-        code=code("evaluate.probe"),
     shell:
         "python -m scansynth.evaluate.probe --settings {params.settings:q}"
         + options(STORE)
         + " --weights {output.weights} 2>&1 | tee {log}"
 
 
+EXTRACTED = {
+    **SETS,
+    "weights": "results/{name}/probe.safetensors",
+    "inception": inception_weights,
+    "xrv": xrv_weights,
+}
+
+
+rule extract:
+    input:
+        **EXTRACTED,
+    output:
+        features=temp("results/{name}/features_shards/{scatteritem}.npz"),
+        record=temp("results/{name}/features_shards/{scatteritem}.record.json"),
+    log:
+        "logs/extract/{name}_{scatteritem}.log",
+    benchmark:
+        "benchmarks/extract/{name}_{scatteritem}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: workflow.cores
+    resources:
+        mem_mb=memory(4000),
+        runtime=240,
+    params:
+        settings=settings("evaluate.extract"),
+    shell:
+        "python -m scansynth.evaluate.extract --settings {params.settings:q} --shard {wildcards.scatteritem}"
+        + options(EXTRACTED)
+        + " --features {output.features} 2>&1 | tee {log}"
+
+
 rule features:
     input:
-        **SETS,
-        weights="results/{name}/probe.safetensors",
-        inception=inception_weights,
-        xrv=xrv_weights,
+        **EXTRACTED,
+        shards=gather.features("results/{{name}}/features_shards/{scatteritem}.npz"),
+        records=gather.features(
+            "results/{{name}}/features_shards/{scatteritem}.record.json"
+        ),
     output:
         features="results/{name}/features.npz",
         record="results/{name}/features.record.json",
@@ -61,14 +97,12 @@ rule features:
         "benchmarks/features/{name}.tsv"
     conda:
         "../../environment.yml"
-    threads: workflow.cores
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=memory(4000),
+        runtime=60,
     params:
         settings=settings("evaluate.features"),
-        code=code("evaluate.features"),
     shell:
         "python -m scansynth.evaluate.features --settings {params.settings:q}"
-        + options([*SETS, "weights", "inception", "xrv"])
+        + options([*EXTRACTED, "shards"])
         + " --features {output.features} 2>&1 | tee {log}"

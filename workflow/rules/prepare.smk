@@ -23,11 +23,10 @@ rule listing:
         "../../environment.yml"
     threads: workflow.cores
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=60,
     params:
         settings=shared_settings("prepare.listing"),
-        code=code("prepare.listing"),
     shell:
         "python -m scansynth.prepare.listing --settings {params.settings:q}"
         " --source {input.source} --inventory {input.inventory}"
@@ -51,11 +50,10 @@ rule shard:
         "../../environment.yml"
     threads: workflow.cores
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000),
         runtime=240,
     params:
         settings=shared_settings("prepare.shard"),
-        code=code("prepare.shard"),
     shell:
         "python -m scansynth.prepare.shard --settings {params.settings:q} --shard {wildcards.scatteritem}"
         " --source {input.source} --listing {input.listing}"
@@ -89,11 +87,10 @@ rule prepare:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000),
         runtime=60,
     params:
         settings=shared_settings("prepare"),
-        code=code("prepare"),
     shell:
         "python -m scansynth.prepare --settings {params.settings:q}"
         " --source {input.source} --inventory {input.inventory} --listing {input.listing} --shards {input.shards}"
@@ -117,11 +114,10 @@ rule contact_sheet:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
         runtime=10,
     params:
         settings=shared_settings("prepare.contact_sheet"),
-        code=code("prepare.contact_sheet"),
     shell:
         "python -m scansynth.prepare.contact_sheet --settings {params.settings:q}"
         " --pixels {input.pixels} --table {input.table} --manifest {input.manifest}"

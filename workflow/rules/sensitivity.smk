@@ -23,11 +23,10 @@ rule sensitivity:
         "../../environment.yml"
     threads: workflow.cores
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000),
         runtime=120,
     params:
         settings=settings("evaluate.sensitivity"),
-        code=code("evaluate.sensitivity"),
     shell:
         "python -m scansynth.evaluate.sensitivity --settings {params.settings:q}"
         + options([*STORE, "weights", "reader", "segmenter", "inception", "xrv"])

@@ -1,42 +1,21 @@
-"""Features and class probabilities of the real, the synthetic and the baseline images, in each feature space."""
+"""Features and class probabilities of the real, the synthetic and the baseline images, in each feature space.
 
+They are extracted in shards and gathered here, which takes no torch.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from scansynth import stage
-from scansynth.evaluate.extractors import make
-from scansynth.evaluate.feature_cache import FeatureCache
-from scansynth.evaluate.featureset import About, Arrays, FeatureSet, write
-from scansynth.evaluate.imagesets import INPUTS, ImageSet, open_sets
-from scansynth.store import Store, open_store
+from scansynth import shards, stage
+from scansynth.errors import ScansynthError
+from scansynth.evaluate import imagesets
+from scansynth.evaluate.featureset import Arrays, FeatureSet, read, write
 
-CACHE = Path("data/features")
-
-
-def in_space(name: str, store: Store, sets: dict[str, ImageSet], weights: dict[str, Path]) -> FeatureSet:
-    """All sets in the feature space ``name``, computed (or found in the cache) when they are asked for.
-
-    ``weights`` has the files of the networks that are used.
-    """
-    extractor, cache = make(name, store, weights), FeatureCache(CACHE)
-
-    def features(key: str) -> np.ndarray:
-        return cache.features(extractor, sets[key])
-
-    def probabilities(key: str) -> np.ndarray:
-        return extractor.probabilities(features(key))
-
-    about = About(
-        name,
-        extractor.version,
-        extractor.weights_sha256,
-        extractor.published_inception,
-        tuple(extractor.classes),
-        extractor.notes,
-    )
-    groups = {key: images.groups for key, images in sets.items()}
-    return FeatureSet(about, Arrays(features, tuple(sets)), Arrays(probabilities, tuple(sets)), groups)
+# What is extracted: the inputs of the stage, and of its shards.
+INPUTS = ("pixels", "table", "manifest", *imagesets.INPUTS, "weights")
+LISTS = ("inception", "xrv")
 
 
 def weights_of(job: stage.Job) -> dict[str, Path]:
@@ -46,20 +25,38 @@ def weights_of(job: stage.Job) -> dict[str, Path]:
     }
 
 
+def gathered(paths: Sequence[Path], names: Sequence[str]) -> Iterator[FeatureSet]:
+    """The feature spaces ``names``, in each of which a set is what the shards have of it, in order.
+
+    Raises:
+        ScansynthError: if no shard has a space.
+    """
+    parts = [{space.about.name: space for space in read(path)} for path in paths]
+    for name in names:
+        found = [spaces[name] for spaces in parts if name in spaces]
+        if not found:
+            raise ScansynthError(f"--shards hold no features of {name}: make them anew by scansynth.evaluate.extract")
+        features, probabilities, groups = (
+            _joined([getattr(part, kind) for part in found]) for kind in ("features", "probabilities", "groups")
+        )
+        yield FeatureSet(found[0].about, features, probabilities, groups)
+
+
+def _joined(parts: Sequence[Mapping[str, np.ndarray]]) -> Arrays:
+    names = tuple(dict.fromkeys(name for part in parts for name in part))
+    return Arrays(lambda name: np.concatenate([part[name] for part in parts if name in part]), names)
+
+
 def work(job: stage.Job) -> None:
-    """Extract all features of all sets and write them into one file."""
-    store = open_store(job.inputs["pixels"])
-    sets = open_sets(store, job.inputs)
-    names, weights = job.settings.extract.extractors, weights_of(job)
-    write(job.outputs["features"], (in_space(name, store, sets, weights) for name in names))
-    job.facts |= {"counts": {key: len(images) for key, images in sets.items()}, "extractors": list(names)}
+    """Write the features of all shards into one file."""
+    names, paths = job.settings.extract.extractors, job.lists["shards"]
+    write(job.outputs["features"], gathered(paths, names))
+    job.facts |= shards.facts(paths) | {"counts": read(job.outputs["features"])[0].counts, "extractors": list(names)}
 
 
 def main(argv: list[str] | None = None) -> None:
     """Command line of the stage."""
-    inputs = ("pixels", "table", "manifest", *INPUTS, "weights")
-    lists = ("inception", "xrv")
-    stage.run("evaluate.features", work, inputs=inputs, lists=lists, outputs=("features",), argv=argv)
+    stage.run("evaluate.features", work, inputs=INPUTS, lists=(*LISTS, "shards"), outputs=("features",), argv=argv)
 
 
 if __name__ == "__main__":

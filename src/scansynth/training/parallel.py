@@ -6,7 +6,8 @@ They are started by torchrun, as many as are wanted on one machine, with the com
         --nproc-per-node 2 -m scansynth.train ...
 
 torchrun meets its processes through a file then. Otherwise, and with --standalone too, it listens on all interfaces for
-as long as it runs. The processes themselves meet through a file in any case, and listen on the loopback alone.
+as long as it runs. The processes of one node meet through a file in any case, and listen on the loopback alone; those
+of several nodes (--nnodes) listen on the network between them.
 """
 
 import json
@@ -108,6 +109,11 @@ def join() -> Group:
         if local >= (devices := torch.cuda.device_count()):
             raise ScansynthError(f"{size} processes, but {devices} GPU(s): start no more processes than there are GPUs")
         torch.cuda.set_device(local)
+    backend = "nccl" if cuda else "gloo"
+    if int(os.environ["GROUP_WORLD_SIZE"]) > 1:
+        # On several nodes, where torchrun has met, and over the network that the environment names, if it does.
+        dist.init_process_group(backend, timeout=PATIENCE)
+        return Group(rank, size)
     loopback = "lo0" if sys.platform == "darwin" else "lo"
     os.environ |= {"GLOO_SOCKET_IFNAME": loopback, "NCCL_SOCKET_IFNAME": loopback}
     # A name that all processes of this start have in common, and no other start has.
@@ -115,7 +121,7 @@ def join() -> Group:
     meeting = Path(".scansynth") / "processes" / name
     meeting.parent.mkdir(parents=True, exist_ok=True)
     store = dist.FileStore(str(meeting), size)
-    dist.init_process_group("nccl" if cuda else "gloo", store=store, rank=rank, world_size=size, timeout=PATIENCE)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     return Group(rank, size)
 
 
