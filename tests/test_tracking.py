@@ -1,11 +1,13 @@
-"""MLflow as a view: each state once, nothing lost to a dead server, pages on loopback only."""
+"""MLflow as a view: each state once, nothing lost to a dead server, no time on old news, pages on loopback only."""
 
 import json
 import socket
+import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import psutil
 import pytest
@@ -78,6 +80,70 @@ def test_a_run_that_was_cut_off_is_logged_again(results, monkeypatch):
     tracking.sync()
     _, (run,) = runs()
     assert run.info.status == "FINISHED"
+
+
+def test_of_two_runs_that_were_made_at_once_the_eldest_stays(results, monkeypatch):
+    create = MlflowClient.create_run
+
+    def both(client, experiment_id, tags):
+        create(client, experiment_id, start_time=1, tags=tags)
+        return create(client, experiment_id, tags=tags)
+
+    monkeypatch.setattr(MlflowClient, "create_run", both)
+    tracking.sync()
+    _, (run,) = runs()
+    assert run.info.start_time == 1 and run.info.status == "FINISHED"
+
+
+def test_who_is_overtaken_fills_the_eldest(results, monkeypatch):
+    log_artifact, overtaken = MlflowClient.log_artifact, []
+
+    def overtake(client, run_id, file):
+        if not overtaken:
+            tags = client.get_run(run_id).data.tags
+            overtaken.append(client.create_run(client.get_run(run_id).info.experiment_id, start_time=1, tags=tags))
+            client.delete_run(run_id)
+        log_artifact(client, run_id, file)
+
+    monkeypatch.setattr(MlflowClient, "log_artifact", overtake)
+    tracking.sync()
+    client, (run,) = runs()
+    assert run.info.run_id == overtaken[0].info.run_id and run.info.status == "FINISHED"
+    assert [metric.value for metric in client.get_metric_history(run.info.run_id, "loss")] == [2.0, 1.0]
+
+
+def test_more_settings_than_mlflow_takes_at_once(results):
+    results("is_toy.record.json", "evaluate.inception_score", many={f"key{number}": number for number in range(150)})
+    tracking.sync()
+    assert len(runs()[1][0].data.params) == 153
+
+
+def test_what_mlflow_lost_is_logged_again_by_who_asks(results):
+    tracking.sync()
+    client, (run,) = runs()
+    client.delete_run(run.info.run_id)
+    tracking.sync(asking=False)
+    assert runs()[1] == []
+    tracking.sync()
+    assert len(runs()[1]) == 1
+
+
+def test_old_news_are_told_without_mlflow(results, monkeypatch):
+    def track():
+        command = [sys.executable, "-X", "importtime", "-m", "scansynth.tracking", "--since", "inf"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return "logged toy" in done.stdout, "mlflow" in done.stderr
+
+    assert track() == (True, True)
+    assert track() == (False, False)
+    Path("mlflow.db").unlink()
+    assert track() == (True, True)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///another.db")
+    assert track() == (True, True)
+    assert track() == (False, False)
+    tracking.SEEN.write_text("{")
+    results("is_toy.record.json", "evaluate.inception_score", evaluate={"seed": 0})
+    assert track() == (True, True)
 
 
 def test_timings(tmp_path, monkeypatch, capsys):

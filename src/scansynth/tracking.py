@@ -1,26 +1,31 @@
 """Show finished work to people: what each stage took, and the runs in MLflow.
 
 MLflow is a view. Stages write their figures into files; this copies them into MLflow (SQLite in the working folder, or
-the server that MLFLOW_TRACKING_URI names) once for each state of an experiment, as often as it is called. A server that
-is down loses nothing: the next call brings what is missing.
+the server or database that MLFLOW_TRACKING_URI names) once for each state of an experiment, as often as it is called,
+by however many at once. A server that is down loses nothing: the next call brings what is missing.
 """
 
 import argparse
 import csv
+import itertools
 import json
 import os
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from scansynth import digest
-from scansynth.files import read_json
+from scansynth.files import read_json, write_json
 
 RESULTS, BENCHMARKS = Path("results"), Path("benchmarks")
 ARTIFACTS = ("samples.png", "loss.svg", "memorization.png", "anatomy.svg")
 DATABASE = "sqlite:///mlflow.db"
+SEEN = Path(".scansynth/tracked.json")  # which states were seen where: it saves asking, and may be deleted
+CONFLICTS = ("BAD_REQUEST", "INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS")  # another was at the same just then
+ATTEMPTS = 10
 REFUSED = re.compile(r"[^\w\-. :/]")  # what MLflow takes no metric's name with
 
 
@@ -69,30 +74,62 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
-def log_experiment(client: Any, name: str) -> str | None:
-    """Log the present state of an experiment as one MLflow run; its id, or None if it is there already."""
+def state(name: str) -> str:
+    """What an experiment's present outputs, and the settings that they were made with, are known by."""
+    return digest.of_value({stage: [one["outputs"], one["settings"]] for stage, one in records(name).items()})
+
+
+def log_experiment(client: Any, name: str) -> bool:
+    """Log the present state of an experiment as one MLflow run; false if it is there already.
+
+    MLflow keeps no tag unique. So who makes a run looks again, and of several runs of one state the eldest stays. All
+    else that is logged may be logged twice and is there once, so that two who fill the eldest don't hurt each other.
+    """
+    from mlflow.exceptions import MlflowException
+
+    for attempt in itertools.count(1):
+        try:
+            return _log(client, name)
+        except MlflowException as error:
+            if attempt == ATTEMPTS or error.error_code not in CONFLICTS:
+                raise
+
+
+def _log(client: Any, name: str) -> bool:
     from mlflow.entities import Metric, Param, RunTag
 
-    found = records(name)
-    key = digest.of_value({stage: record["outputs"] for stage, record in found.items()})
+    found, key = records(name), state(name)
     experiment = client.get_experiment_by_name(name)
     experiment_id = experiment.experiment_id if experiment else client.create_experiment(name)
-    for run in client.search_runs([experiment_id], f"tags.`scansynth.key` = '{key}'"):
-        if run.info.status == "FINISHED":
-            return None
-        client.delete_run(run.info.run_id)  # cut off while it was logged: once more from the start
-    run = client.create_run(experiment_id, tags={"scansynth.key": key})
+    run = _eldest(client, experiment_id, key)
+    if run is None:
+        client.create_run(experiment_id, tags={"scansynth.key": key})
+        run = _eldest(client, experiment_id, key)
+    if run.info.status == "FINISHED":
+        return False
     settings = {section: values for record in found.values() for section, values in record["settings"].items()}
-    params = [Param(path, str(value)) for path, value in leaves(settings)]
-    tags = [RunTag(f"code.{stage}", record["digests"]["code"]) for stage, record in found.items()]
-    client.log_batch(run.info.run_id, params=params, tags=tags)
-    for batch in _batches(list(_metrics(name, found)), 1000):
-        client.log_batch(run.info.run_id, metrics=[Metric(*metric) for metric in batch])
+    items = {
+        "params": [Param(path, str(value)) for path, value in leaves(settings)],
+        "tags": [RunTag(f"code.{stage}", record["digests"]["code"]) for stage, record in found.items()],
+        "metrics": [Metric(*metric) for metric in _metrics(name, found)],
+    }
+    for kind, size in {"params": 100, "tags": 100, "metrics": 1000}.items():  # the most that MLflow takes at once
+        for start in range(0, len(items[kind]), size):
+            client.log_batch(run.info.run_id, **{kind: items[kind][start : start + size]})
     for file in [RESULTS / name / artifact for artifact in ARTIFACTS] + list(_result_files(name)):
         if file.exists():
             client.log_artifact(run.info.run_id, str(file))
     client.set_terminated(run.info.run_id)
-    return run.info.run_id
+    return True
+
+
+def _eldest(client: Any, experiment_id: str, key: str) -> Any:
+    """The first run of a state, finished or cut off, or None; later ones give way to it."""
+    runs = client.search_runs([experiment_id], f"tags.`scansynth.key` = '{key}'")
+    eldest, *others = sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id)) or [None]
+    for other in others:
+        client.delete_run(other.info.run_id)
+    return eldest
 
 
 def _result_files(name: str) -> Iterator[Path]:
@@ -111,14 +148,14 @@ def _metrics(name: str, found: dict[str, Any]) -> Iterator[tuple[str, float, int
     yield from ((f"seconds.{stage}", record["seconds"], 0, 0) for stage, record in found.items())
 
 
-def _batches(items: list[Any], size: int) -> Iterator[list[Any]]:
-    return (items[start : start + size] for start in range(0, len(items), size))
+def sync(asking: bool = True) -> None:
+    """Log every experiment under results/ whose state MLflow does not have yet.
 
-
-def sync() -> None:
-    """Log every experiment under results/ whose state MLflow does not have yet."""
-    names = sorted(file.parent.name for file in RESULTS.glob("*/model.record.json"))
-    if not names:
+    Without ``asking``, what was seen there once is taken to be there still: where nothing is new, MLflow is not loaded.
+    """
+    address = os.environ.get("MLFLOW_TRACKING_URI") or DATABASE
+    states = {name: state(name) for name in sorted(file.parent.name for file in RESULTS.glob("*/model.record.json"))}
+    if not (states if asking else _unseen(address, states)):
         return
     # A server that is down is to be told from one that is slow in seconds, not in minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
@@ -126,27 +163,76 @@ def sync() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
+    from sqlalchemy.exc import SQLAlchemyError
 
-    address = os.environ.get("MLFLOW_TRACKING_URI", DATABASE)
     try:
-        client = MlflowClient(address)
-        for name in names:
-            if log_experiment(client, name):
-                print(f"MLflow: logged {name}; `make ui` shows it")
-    except (MlflowException, OSError) as error:
+        with _alone_with(address):
+            client = MlflowClient(address)
+            for name in states if asking else _unseen(address, states):
+                if log_experiment(client, name):
+                    print(f"MLflow: logged {name}; `make ui` shows it")
+            write_json(SEEN, _seen() | {_place(address): states})
+    except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
         print(
-            f"MLflow at {address} did not answer ({error}). All figures are in results/; "
+            f"MLflow at {re.sub('//[^/]*@', '//', address)} did not answer ({error}). All figures are in results/; "
             "`python -m scansynth.tracking` logs them once it does.",
             file=sys.stderr,
         )
 
 
+def _seen() -> dict[str, dict[str, str]]:
+    """States by experiment, by place."""
+    try:
+        return read_json(SEEN)
+    except (OSError, ValueError):
+        return {}
+
+
+def _unseen(address: str, states: dict[str, str]) -> list[str]:
+    """The experiments whose state has not been seen at the address."""
+    seen = _seen().get(_place(address), {})
+    return [name for name, key in states.items() if seen.get(name) != key]
+
+
+def _place(address: str) -> str:
+    """A database, without its address, which may hold a password. A SQLite file that was made anew is another one."""
+    file = Path(address.removeprefix("sqlite:///"))
+    return digest.of_value([address, file.stat().st_ino if file.is_file() else None])
+
+
+@contextmanager
+def _alone_with(address: str) -> Iterator[None]:
+    """Hold others off the database: MLflow makes and migrates one without a look at who else does.
+
+    Those on other machines, too, where PostgreSQL is reached directly. A server of MLflow sees to its own.
+    """
+    if address.startswith("postgresql"):
+        import sqlalchemy
+
+        with sqlalchemy.create_engine(address, poolclass=sqlalchemy.NullPool).begin() as connection:
+            connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(hashtext('scansynth'))"))
+            yield
+    else:
+        from scansynth.lock import alone
+
+        file = Path(address.removeprefix("sqlite:///") if address.startswith("sqlite:") else "server")
+        lock = file.parent / ".scansynth/locks" / f"{file.name}.lock"
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with alone(lock, "bringing MLflow up to date"):
+            yield
+
+
 def main() -> None:
-    """Print what the jobs took that ended after ``--since`` (seconds of the epoch), and bring MLflow up to date."""
+    """Print what the jobs took that ended after ``--since`` (seconds of the epoch), and bring MLflow up to date.
+
+    Without ``--since``, MLflow is asked for all, and what it has lost is logged again.
+    """
     parser = argparse.ArgumentParser(prog="python -m scansynth.tracking", description=main.__doc__)
-    parser.add_argument("--since", type=float, default=float("inf"))
-    print_timings(timings(parser.parse_args().since))
-    sync()
+    parser.add_argument("--since", type=float)
+    since = parser.parse_args().since
+    if since is not None:
+        print_timings(timings(since))
+    sync(asking=since is None)
 
 
 if __name__ == "__main__":
