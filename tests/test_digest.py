@@ -30,13 +30,9 @@ def package(tmp_path, monkeypatch):
         file.write_text(file.read_text().replace(old, new))
 
     def current():
-        digest.of_code.cache_clear()
-        digest._tree.cache_clear()
         return digest.of_code("scansynth.stage")
 
-    yield edit, current
-    digest.of_code.cache_clear()
-    digest._tree.cache_clear()
+    return edit, current
 
 
 @pytest.mark.parametrize(
@@ -58,6 +54,27 @@ def test_edits(package, name, old, new, changed):
     before = current()
     edit(name, old, new) if old else edit(name, "", new)
     assert (current() != before) is changed
+
+
+def test_what_changed_is_named(package):
+    edit, _ = package
+    before = digest.of_modules("scansynth.stage")
+    edit("deep/inner", "return 1", "return 2")
+    after = digest.of_modules("scansynth.stage")
+    assert [name for name in after if before[name] != after[name]] == ["scansynth.deep.inner"]
+
+
+def test_libraries_are_those_that_the_stage_can_load():
+    assert "torch" in digest.libraries("scansynth.train")
+    assert "pydicom" in digest.libraries("scansynth.prepare")
+    assert "pydicom" not in digest.libraries("scansynth.train")
+    assert "torch" not in digest.libraries("scansynth.prepare")
+
+
+def test_every_library_that_is_imported_is_known_or_changes_no_number():
+    silent = "dvc filelock mlflow pydantic requests safetensors snakemake sqlalchemy threadpoolctl tqdm urllib3 yaml"
+    files = digest.PACKAGE.rglob("*.py")
+    assert {name for file in files for name in digest._read(file)["libraries"]} <= {*digest.LIBRARIES, *silent.split()}
 
 
 def test_every_stage_has_a_digest_of_its_own():

@@ -41,9 +41,9 @@ def test_record_says_what_was_used_and_made(arguments, tmp_path):
     assert record["inputs"]["model"] == {"path": "in.txt", "sha256": files.sha256(tmp_path / "in.txt")}
     assert record["outputs"]["samples"]["sha256"] == files.sha256(tmp_path / "out.npy")
     assert record["settings"]["sample"]["count"] == 3
-    assert set(record["digests"]) == {"code", "settings"}
+    assert set(record["digests"]) == {"code", "modules", "settings"}
     assert record["facts"] == {"seed": 5}
-    assert {"python", "torch", "numpy"} <= set(record["software"])
+    assert {"python", "torch", "numpy"} <= set(record["software"]) and "pydicom" not in record["software"]
 
 
 def test_record_knows_nothing_of_host_user_or_folder(arguments, tmp_path):

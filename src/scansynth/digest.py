@@ -1,17 +1,42 @@
-"""What a stage's result depends on, as short hashes that Snakemake compares between runs.
+"""What a stage's result depends on beside its files: short hashes of the code, of settings, and versions of libraries.
 
 Snakemake sees the files of a rule, not the package behind ``python -m``, nor the part of the configuration that a stage
-reads. Both go into the rule's ``params`` as digests, so that a result is made anew exactly when one of them changed.
+reads. Each stage writes these into the record beside its output, and ``freshness`` holds them against the present ones.
 """
 
 import ast
 import hashlib
 import json
-from functools import cache
+import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from scansynth.remembered import Remembered
+
 PACKAGE = Path(__file__).resolve().parent
+
+# The libraries whose version can change a number, by the name of their import, with those that they load by themselves.
+LIBRARIES = {
+    "einops": ("einops",),
+    "gdcm": ("python-gdcm",),
+    "h5py": ("h5py",),
+    "indexed_gzip": ("indexed-gzip",),
+    "matplotlib": ("matplotlib",),
+    "monai": ("monai",),
+    "nibabel": ("nibabel",),
+    "numpy": ("numpy",),
+    "openslide": ("openslide-bin", "openslide-python"),
+    "PIL": ("pillow",),
+    "pydicom": ("pydicom", "pyjpegls", "pylibjpeg-openjpeg", "python-gdcm"),
+    "scipy": ("scipy",),
+    "SimpleITK": ("simpleitk",),
+    "skimage": ("scikit-image",),
+    "sklearn": ("scikit-learn",),
+    "tiffslide": ("tiffslide",),
+    "torch": ("torch",),
+    "torchmetrics": ("torchmetrics",),
+}
 
 
 def of_value(value: Any) -> str:
@@ -19,14 +44,25 @@ def of_value(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
-@cache
 def of_code(module: str) -> str:
-    """Digest of a stage's code: its module and all of the package that it imports, directly or not.
+    """Digest of a stage's code: its module and all of the package that it imports, directly or not."""
+    return of_value(of_modules(module))
+
+
+def of_modules(*modules: str) -> dict[str, str]:
+    """The digest of each module of this package that ``python -m`` of any of ``modules`` can load.
 
     Read from the syntax trees without docstrings, so that a comment, a docstring or the layout of the code changes
     nothing. Imports inside functions count as well.
     """
-    return of_value({name: ast.unparse(_tree(_file(name))) for name in sorted(closure(module))})
+    return {name: _contents(_file(name))["digest"] for name in sorted(_closures(modules))}
+
+
+def libraries(*modules: str) -> dict[str, str]:
+    """The versions of the libraries that they can load, of those whose version can change a number."""
+    names = {name for part in _closures(modules) for name in _contents(_file(part))["libraries"]}
+    found = sorted({library for name in names for library in LIBRARIES.get(name, ())})
+    return {library: metadata.version(library) for library in found}
 
 
 def closure(module: str) -> set[str]:
@@ -35,28 +71,22 @@ def closure(module: str) -> set[str]:
     waiting = [module, f"{module}.__main__"]
     while waiting:
         name = waiting.pop()
-        if name in found or _file(name) is None:
+        if name in found or (file := _file(name)) is None:
             continue
         found.add(name)
         waiting += _parents(name)
-        waiting += _imports(name)
+        waiting += _contents(file)["imports"]
+    _contents.save()
     return found
+
+
+def _closures(modules: tuple[str, ...]) -> set[str]:
+    return set().union(*map(closure, modules))
 
 
 def _parents(name: str) -> list[str]:
     parts = name.split(".")
     return [".".join(parts[:n]) for n in range(1, len(parts))]
-
-
-def _imports(name: str) -> list[str]:
-    names: list[str] = []
-    for node in ast.walk(_tree(_file(name))):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            # ``from package import name`` may mean a module or something inside one: both are tried.
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return [name for name in names if name.split(".")[0] == PACKAGE.name]
 
 
 def _file(name: str) -> Path | None:
@@ -66,10 +96,30 @@ def _file(name: str) -> Path | None:
     return next((file for file in candidates if file.is_file()), None)
 
 
-@cache
-def _tree(file: Path) -> ast.Module:
-    """The file's syntax tree without docstrings."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
+def _read(file: Path) -> dict[str, Any]:
+    """Digest of a module's code, the names that it imports from this package, and the libraries that it imports."""
+    tree = _without_docstrings(ast.parse(file.read_text(encoding="utf-8")))
+    names = set(_imports(tree))
+    own = {name for name in names if name.split(".")[0] == PACKAGE.name}
+    others = {name.split(".")[0] for name in names - own} - sys.stdlib_module_names
+    return {"digest": of_value(ast.unparse(tree)), "imports": sorted(own), "libraries": sorted(others)}
+
+
+_contents = Remembered("code", _read)
+
+
+def _imports(tree: ast.Module) -> list[str]:
+    names: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            # ``from package import name`` may mean a module or something inside one: both are tried.
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return names
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None

@@ -8,7 +8,6 @@ from typing import Any
 
 import yaml
 
-from scansynth import digest
 from scansynth.acquire.layout import find_files, find_tables
 from scansynth.config import Experiment, load_dataset, load_experiment, stage_settings
 from scansynth.errors import ScansynthError
@@ -90,24 +89,23 @@ class Experiments:
             )
         return next(iter(wanted))
 
-    def supplied_files(self, dataset: str) -> str:
-        """Digest of names, sizes and times of what the user supplies: a folder, or tables beside downloads."""
+    def supplied(self, dataset: str) -> tuple[Path | None, list[str]]:
+        """What the user supplies of a data set: the folder that data.root names, and the paths below it, or below
+        data/raw/<dataset>/files, of the images and tables that are not computed or fetched here."""
         named = json.loads(self.shared_settings("acquire", dataset))["data"]["root"]
         about = self.datasets[dataset]
         if about.phantom:
-            return ""
+            return None, []
+        root = Path(named).expanduser() if named else Path("data/raw") / dataset / "files"
         try:
-            if named:
-                root = Path(named).expanduser()
+            if named or about.origin == "supplied":
                 found = find_files(root, about.layout)
             else:
-                root = Path("data/raw") / dataset / "files"
                 fetched = {download.file for download in about.downloads}
                 found = [table for table in find_tables(root, about.layout) if table.name not in fetched]
-            states = [(file.relative_to(root).as_posix(), file.stat()) for file in found]
+            return root if named else None, [file.relative_to(root).as_posix() for file in found]
         except (ScansynthError, OSError):
-            return ""  # the acquire stage says what is wrong with the folder
-        return digest.of_value([(name, state.st_size, state.st_mtime_ns) for name, state in states]) if states else ""
+            return None, []  # the acquire stage says what is wrong with the folder
 
     def images(self, name: str) -> str:
         """Where the experiment's image store lies: the path of its array, less the suffix."""

@@ -13,22 +13,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from scansynth import digest
-from scansynth.config import Settings, parse_settings
+from scansynth.config import SHARDS, Settings, parse_settings
 from scansynth.errors import ScansynthError
 from scansynth.files import sha256, write_json
 from scansynth.lock import alone
-
-# The libraries whose version can change a number.
-LIBRARIES = (
-    *("h5py", "monai", "nibabel", "numpy", "openslide-bin", "openslide-python", "pillow", "pydicom", "pyjpegls"),
-    *("pylibjpeg-openjpeg", "python-gdcm", "scikit-image", "scikit-learn", "scipy", "simpleitk", "tiffslide", "torch"),
-    "torchmetrics",
-)
 
 
 @dataclass
@@ -80,23 +72,35 @@ def write_record(name: str, job: Job, seconds: float) -> None:
 
     Paths are those given on the command line, relative to the working folder; nothing of the host or the user is kept.
     """
-    settings = job.settings.model_dump(mode="json", exclude_none=True)
-    if "data" in settings:
-        settings["data"].pop("root", None)
+    settings = recorded(job.settings)
     first = next(iter(job.outputs.values()))
+    modules = digest.of_modules(*loaded(name))
     record = {
         "stage": name,
         "inputs": _hashes(job.inputs) | {name: [_hash(file) for file in files] for name, files in job.lists.items()},
         "outputs": _hashes(job.outputs),
         "settings": settings,
-        "digests": {"code": digest.of_code(f"scansynth.{name}"), "settings": digest.of_value(settings)},
+        "digests": {"code": digest.of_value(modules), "settings": digest.of_value(settings), "modules": modules},
         "facts": job.facts,
-        "software": {"python": platform.python_version()}
-        | {library: metadata.version(library) for library in LIBRARIES},
+        "software": {"python": platform.python_version()} | digest.libraries(*loaded(name)),
         "machine": {"system": platform.system(), "architecture": platform.machine(), "cores": os.cpu_count()},
         "seconds": round(seconds, 2),
     }
     write_json(record_path(first), record)
+
+
+def loaded(name: str) -> tuple[str, ...]:
+    """The modules that the stage runs, with the one whose shards it gathers, if it does."""
+    stages = (name, SHARDS[name]) if name in SHARDS else (name,)
+    return tuple(f"scansynth.{stage}" for stage in stages)
+
+
+def recorded(settings: Settings) -> dict[str, Any]:
+    """The settings as a record holds them: without the place of the user's folder, which is nobody else's business."""
+    values = settings.model_dump(mode="json", exclude_none=True)
+    if "data" in values:
+        values["data"].pop("root", None)
+    return values
 
 
 def _hashes(files: dict[str, Path]) -> dict[str, dict[str, str]]:

@@ -20,7 +20,7 @@ import pytest
 
 KILLS = 50
 SETTINGS = {
-    "network": {"base_channels": 32, "multipliers": [1], "attention": [False], "blocks": 1, "haar_levels": 2},
+    "network": {"base_channels": 32, "multipliers": [1], "attention": [False], "blocks": 1, "wavelet_levels": 2},
     "diffusion": {},
     "train": {
         **{"steps": 4, "batch": 4, "accumulate": 2, "warmup": 2, "checkpoint_every": 1, "validate_every": 2},
@@ -33,7 +33,7 @@ STORE = {
     "table": "data/images/blobs_64.csv",
     "manifest": "data/images/blobs_64.json",
 }
-RESULTS = ("model.safetensors", "train.jsonl", "samples.npy", "samples.csv")
+RESULTS = ("model.safetensors", "train.jsonl", "samples.npy")
 
 
 def train_arguments(folder, **options):
@@ -45,8 +45,8 @@ def train_arguments(folder, **options):
 
 def sample_arguments(folder):
     files = {"model": f"{folder}/model.safetensors", "table": STORE["table"]}
-    files |= {"samples": f"{folder}/samples.npy", "conditions": f"{folder}/samples.csv"}
-    return arguments({"sample": SETTINGS["sample"]}, files)
+    files |= {"samples": f"{folder}/samples.npy"}
+    return [*arguments({"sample": SETTINGS["sample"]}, files), "--shard", "1-of-1"]
 
 
 def arguments(settings, files):
@@ -110,14 +110,14 @@ def kill_and_compare(kills, seed):
     """Kill ``kills`` times, going on each time; the number of runs that were finished and compared."""
     import torch
 
-    from scansynth import digest, sample, train
+    from scansynth import digest, synthesise, train
 
     torch.set_num_threads(1)
     torch.optim.AdamW([torch.zeros(1, requires_grad=True)])  # imports much that each child would
-    for stage in ("train", "sample"):
+    for stage in ("train", "synthesise"):
         digest.of_code(f"scansynth.{stage}")
     random = np.random.default_rng(seed)
-    stages = [(train, train_arguments), (sample, sample_arguments)]
+    stages = [(train, train_arguments), (synthesise, sample_arguments)]
     whole = [child(stage, words("whole")) for stage, words in stages]
     assert [status for status, _ in whole] == [0, 0]
     calls = [count for _, count in whole]

@@ -1,0 +1,24 @@
+"""What the tests of several files start from."""
+
+import pytest
+import repository
+from filelock import FileLock
+
+
+@pytest.fixture(scope="session")
+def finished_repository(tmp_path_factory):
+    """A repository whose experiment has run through DVC, committed, its data pushed to a remote that is a folder.
+
+    Made once for all processes of the run: copy it before changing it.
+    """
+    root = tmp_path_factory.getbasetemp().parent
+    with FileLock(root / "finished.lock"):
+        folder = root / "finished"
+        if not (root / "finished.done").exists():
+            repository.make(folder)
+            repository.dvc(folder, "repro")
+            repository.dvc(folder, "remote", "add", "--default", "folder", str(root / "remote"))
+            repository.dvc(folder, "push")
+            repository.commit(folder, "results")
+            (root / "finished.done").touch()
+    return folder
