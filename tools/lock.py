@@ -1,8 +1,8 @@
 """Compile the locks and constraints.txt from pyproject.toml (maintainers only; needs ``uv`` on the PATH).
 
 torch's wheels differ between the package indexes of CPU, CUDA and Apple machines, so that one hash cannot fit them all:
-torch and the libraries that only it asks for are pinned by version in constraints.txt, all else by hash in requirements.lock. kubernetes.lock has what that
-extra needs beside it.
+torch and the libraries that only it asks for are pinned by version in constraints.txt, all else by hash in
+requirements.lock. kubernetes.lock has what that extra needs beside it.
 """
 
 import re

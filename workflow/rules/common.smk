@@ -21,6 +21,30 @@ def memory(megabytes):
     return lambda wildcards, attempt: megabytes * min(attempt, 2)
 
 
+def launcher(wildcards, resources):
+    """Python, or torchrun for the processes of a node, which srun starts on each where there are several nodes."""
+    if resources.nodes > 1:
+        return (
+            f"srun --nodes={resources.nodes} --ntasks={resources.nodes} --cpus-per-task=$OMP_NUM_THREADS"
+            f" torchrun --nnodes {resources.nodes} --nproc-per-node {resources.processes}"
+            " --rdzv-backend c10d --rdzv-id $SLURM_JOB_ID --rdzv-endpoint $(hostname)"
+        )
+    if resources.processes > 1:
+        # Through a file: with an address, torchrun would listen on all interfaces.
+        return (
+            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 torchrun --rdzv-backend c10d --rdzv-conf store_type=file"
+            f" --nproc-per-node {resources.processes}"
+        )
+    return "python"
+
+
+def training_memory(wildcards, attempt):
+    """No more after the end of a slice, which is no lack of it."""
+    log = Path("logs", "train", f"{wildcards.name}.log")
+    sliced = log.exists() and "the same command goes on from there" in log.read_text()
+    return memory(6000)(wildcards, 1 if sliced else attempt)
+
+
 def images(suffix):
     """A file of the image store of experiment {name}."""
     return lambda wildcards: explained(EXPERIMENTS.images, wildcards.name) + suffix
