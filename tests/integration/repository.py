@@ -15,8 +15,8 @@ EXPERIMENTS = "      cxr: {dataset: chest, size: 128}\n      histo: {dataset: ti
 EXPERIMENTS += "      mri: {dataset: brain, size: 128}\n"
 
 
-def make(folder: Path) -> Path:
-    """This repository's files in ``folder``, under Git, with one small experiment."""
+def make(folder: Path, **sections: dict) -> Path:
+    """This repository's files in ``folder``, under Git, with one small experiment: SMALL, less ``sections``."""
     for part in PARTS:
         if (REPO / part).is_dir():
             shutil.copytree(REPO / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
@@ -28,7 +28,7 @@ def make(folder: Path) -> Path:
             file.unlink()
     experiment = folder / "config/experiments/cxr.yaml"
     values = yaml.safe_load(experiment.read_text())
-    for name, section in SMALL.items():
+    for name, section in (SMALL | sections).items():
         values[name] = values.get(name, {}) | section
     experiment.write_text(yaml.safe_dump(values))
     stages = (folder / "dvc.yaml").read_text()

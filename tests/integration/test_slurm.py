@@ -6,15 +6,19 @@ import subprocess
 
 import psutil
 import pytest
+import repository
 import slurm
+import yaml
 from small import REPO, SMALL, command
+from test_reruns import to_call, to_run
 
 from scansynth import files
 
-MODEL, SAMPLES, REPORT = "results/cxr/model.safetensors", "results/cxr/samples.npy", "results/fid_cxr.json"
+MODEL, SAMPLES = "results/cxr/model.safetensors", "results/cxr/samples.npy"
 SECTIONS = {"train": SMALL["train"] | {"steps": 120, "accumulate": 2, "checkpoint_every": 5}}
 PROFILE = ["--profile", str(REPO / "workflow" / "profiles" / "slurm"), "--slurm-init-seconds-before-status-checks", "3"]
-TOGETHER = ["picture", "pca", "untrained", "probe", "extract", "features", "memorization", "contact_sheet", "fid"]
+TOGETHER = ["pca", "untrained", "probe", "reader", "extract", "features", "memorization", "picture", "likelihood"]
+TOGETHER += ["fid", "inception_score", "coverage", "diversity", "anatomy", "figures"]
 
 
 @pytest.fixture(scope="module")
@@ -134,14 +138,28 @@ def test_a_slice_a_cancelled_job_drained_nodes_a_restart_a_requeue_and_the_time_
     assert (folder / "logs/train/cxr.log").read_text().count("resumed after step") == 1
 
 
-def test_the_main_job_with_two_processes_and_shards(cluster, undisturbed, folder):
-    groups = [f"{rule}=evaluation" for rule in TOGETHER]  # each job costs seconds of start-up
-    resources = ["--set-resources", "train:gpu=1", "train:processes=2", "synthesise:gpu=1", "--set-scatter", "sample=2"]
-    driver = submit(folder, REPORT, *resources, "--groups", *groups)
-    succeeded(driver, folder)
-    same(folder, undisturbed, MODEL, SAMPLES)
-    assert files.read_json(folder / "results/cxr/model.record.json")["facts"]["processes"] == 2
-    assert (folder / REPORT).exists()
+@pytest.fixture
+def site(tmp_path):
+    """A repository whose profile a site has made its own: two processes train, two jobs sample, few are submitted."""
+    sections = {name: SMALL.get(name, {}) | section for name, section in SECTIONS.items()}
+    folder = repository.make(tmp_path / "site", **sections)
+    profile = folder / "workflow/profiles/slurm/config.yaml"
+    values = yaml.safe_load(profile.read_text())
+    values["set-resources"]["train"] |= {"processes": 2}
+    values |= {"cores": 1, "set-scatter": {"sample": 2}, "slurm-init-seconds-before-status-checks": 3}
+    values["groups"] = dict.fromkeys(TOGETHER, "evaluation")  # each job costs seconds of start-up
+    profile.write_text(yaml.safe_dump(values))
+    return folder
+
+
+def test_dvc_repro_with_two_processes_and_shards(cluster, undisturbed, site):
+    shutil.copytree(undisturbed / "data", site / "data")
+    repository.dvc(site, "repro", SNAKEMAKE_PROFILE="workflow/profiles/slurm")
+    same(site, undisturbed, MODEL, SAMPLES)
+    assert files.read_json(site / "results/cxr/model.record.json")["facts"]["processes"] == 2
+    assert "facts" in files.read_json(site / "results/figures_cxr.record.json")
+    assert list(site.glob(".snakemake/slurm_logs/rule_train/cxr/*.log"))
+    assert to_run(site) == set() == to_call(site)
 
 
 def test_two_nodes_make_the_model_of_one(cluster, undisturbed, folder, monkeypatch):
