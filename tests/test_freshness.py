@@ -16,15 +16,15 @@ MADE, READ = "results/cxr/made.npy", "results/cxr/read.npy"
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A working folder with two results of the stage ``sample``: one read, and one made of it."""
+    """A working folder with two results of the stage ``gather``: one read, and one made of it."""
     monkeypatch.chdir(tmp_path)
     experiments = Experiments(tmp_path_config(tmp_path), {})
-    settings = config.parse_settings("sample", experiments.settings("sample", "cxr"))
-    now = freshness.Present("sample")
+    settings = config.parse_settings("gather", experiments.settings("gather", "cxr"))
+    now = freshness.Present("gather")
     for made, read in ((READ, {}), (MADE, {"read": READ})):
         write_text(tmp_path / made, made)
         record = {
-            "stage": "sample",
+            "stage": "gather",
             "inputs": {key: {"path": path, "sha256": sha256(tmp_path / path)} for key, path in read.items()},
             "outputs": {"samples": {"path": made, "sha256": sha256(tmp_path / made)}},
             "settings": freshness.recorded(settings),
@@ -73,8 +73,8 @@ def test_other_bytes_make_stale_what_is_made_of_them_too(project):
 
 
 def test_other_code_is_named(project):
-    change_record(project, MADE, lambda record: record["digests"]["modules"].update({"scansynth.sample": "0"}))
-    assert stale(project)[MADE] == ["code changed: scansynth.sample"]
+    change_record(project, MADE, lambda record: record["digests"]["modules"].update({"scansynth.gather": "0"}))
+    assert stale(project)[MADE] == ["code changed: scansynth.gather"]
 
 
 def test_another_version_is_named(project):
@@ -88,7 +88,7 @@ def test_a_result_without_a_record_is_not_trusted(project):
     assert set(stale(project)) == {MADE}
 
 
-@pytest.mark.parametrize("text", ["", "{", "{}", '{"stage": "sample"}'])
+@pytest.mark.parametrize("text", ["", "{", "{}", '{"stage": "gather"}'])
 def test_a_record_that_is_not_whole_vouches_for_nothing(project, text):
     (project / MADE).with_suffix(".record.json").write_text(text)
     assert MADE in stale(project)

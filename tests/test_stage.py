@@ -27,7 +27,7 @@ def arguments(tmp_path, monkeypatch):
 
 
 def run(work, arguments):
-    stage.run("sample", work, inputs=("model",), outputs=("samples",), argv=arguments)
+    stage.run("gather", work, inputs=("model",), outputs=("samples",), argv=arguments)
 
 
 def test_record_says_what_was_used_and_made(arguments, tmp_path):
@@ -37,7 +37,7 @@ def test_record_says_what_was_used_and_made(arguments, tmp_path):
 
     run(work, arguments)
     record = json.loads((tmp_path / "out.record.json").read_text())
-    assert record["stage"] == "sample"
+    assert record["stage"] == "gather"
     assert record["inputs"]["model"] == {"path": "in.txt", "sha256": files.sha256(tmp_path / "in.txt")}
     assert record["outputs"]["samples"]["sha256"] == files.sha256(tmp_path / "out.npy")
     assert record["settings"]["sample"]["count"] == 3
@@ -74,7 +74,7 @@ def test_an_error_of_the_users_is_a_message(arguments, capsys):
     with pytest.raises(SystemExit) as end:
         run(work, arguments)
     assert end.value.code == 1
-    assert "scansynth sample: scan.dcm: not DICOM: remove it" in capsys.readouterr().err
+    assert "scansynth gather: scan.dcm: not DICOM: remove it" in capsys.readouterr().err
 
 
 def test_a_full_disk_is_a_message(arguments, capsys):
@@ -123,7 +123,7 @@ def test_a_second_run_of_the_same_output_waits(tmp_path):
             time.sleep(1.0)
             files.write_text(job.outputs["samples"], "")
             print(time.time(), flush=True)
-        stage.run("sample", work, outputs=("samples",))
+        stage.run("gather", work, outputs=("samples",))
     """)
     command = [sys.executable, "-c", script, "--settings", '{"sample": {}}', "--samples", "out.npy"]
     runs = [subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)]

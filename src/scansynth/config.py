@@ -106,7 +106,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "prepare.contact_sheet": (),
     "train": ("network", "diffusion", "train"),
     "synthesise": ("sample",),
-    "sample": ("sample",),
+    "gather": ("sample",),
     "baselines.pca": ("sample",),
     "baselines.untrained": ("network", "diffusion", "sample"),
     "evaluate.probe": ("probe",),
@@ -128,7 +128,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 
 
 # Stages that gather what jobs of another one have made: its code is theirs, since the shards do not stay.
-SHARDS = {"prepare": "prepare.shard", "sample": "synthesise", "evaluate.features": "evaluate.extract"}
+SHARDS = {"prepare": "prepare.shard", "gather": "synthesise", "evaluate.features": "evaluate.extract"}
 
 
 def load_experiment(path: Path, overrides: dict[str, Any] | None = None) -> Experiment:

@@ -1,17 +1,117 @@
-"""Synthesise a shard: a run of the batches of an experiment's samples. Any number of shards gives the same images."""
+"""Synthesise: image i is a function of (seed, i) alone. Shards are runs of batches; any number gives the same images.
+
+What computes is imported where it is used, since gathering shards does without torch.
+"""
+
+import csv
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+from tqdm import tqdm
 
-from scansynth import model
-from scansynth.files import atomic
-from scansynth.sample import draw_conditions, on_best_device, synthesise
+from scansynth.files import atomic, write_text
+from scansynth.sections import Sample
 from scansynth.shards import share
 from scansynth.stage import Job, run
 from scansynth.store import encode, read_table
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from scansynth.diffusion.denoiser import Denoiser
+    from scansynth.model import Vocabulary
+
+
+def draw_conditions(table: list[dict[str, str]], count: int, seed: int) -> list[dict[str, str]]:
+    """Findings and view of each image to be made: those of a training image drawn at random."""
+    pool = [row for row in table if row["split"] == "train"]
+    drawn = [pool[np.random.default_rng([seed, i, 1]).integers(len(pool))] for i in range(count)]
+    return [{"findings": row["findings"], "view": row["view"]} for row in drawn]
+
+
+def synthesise(denoiser: "Denoiser", conditions: np.ndarray, options: Sample, first: int = 0) -> np.ndarray:
+    """Images of the ``conditions`` (n, findings + views), as uint8 of shape (n, channels, size, size).
+
+    They are the images from number ``first`` on, where a batch begins.
+    """
+    pixels = np.empty((len(conditions), *denoiser.shape), dtype=np.uint8)
+    for start in tqdm(range(0, len(conditions), options.batch), unit="batch"):
+        part = slice(start, start + options.batch)
+        made = _batch(denoiser, conditions[part], first + start, options)
+        pixels[part] = to_uint8(made)[: len(pixels[part])]
+    return pixels
+
+
+def _batch(denoiser: "Denoiser", conditions: np.ndarray, first: int, options: Sample) -> "Tensor":
+    """One batch, always of the same size: kernels are chosen by it, and with them the last bits of an image."""
+    import torch
+
+    from scansynth.diffusion.guidance import guided
+    from scansynth.diffusion.solvers import SOLVERS
+
+    device = next(denoiser.parameters()).device
+    filled = np.resize(conditions, (options.batch, conditions.shape[1]))
+    generators = [np.random.default_rng([options.seed, first + i, 0]) for i in range(options.batch)]
+
+    def noise() -> "Tensor":
+        drawn = [generator.standard_normal(denoiser.shape, dtype=np.float32) for generator in generators]
+        return torch.from_numpy(np.stack(drawn)).to(device)
+
+    with torch.inference_mode():
+        denoise = guided(denoiser, torch.from_numpy(filled).to(device), options.guidance, options.autoguidance)
+        return SOLVERS[options.solver](denoise, denoiser.sde, noise(), options.steps, noise)
+
+
+def to_uint8(images: "Tensor") -> np.ndarray:
+    """Images in [-1, 1] as uint8, 0 to 255; what lies outside is clipped."""
+    return images.add(1).mul(127.5).round().clamp(0, 255).byte().cpu().numpy()
+
+
+def on_best_device(denoiser: "Denoiser") -> "tuple[Denoiser, dict[str, str | int]]":
+    """The denoiser where it samples fastest, and the facts that the images' last bits depend on."""
+    import torch
+
+    from scansynth.device import best_device, facts, resolve_precision
+
+    device = best_device()
+    precision = resolve_precision("auto", device)
+    denoiser = denoiser.to(device, memory_format=torch.channels_last).eval()
+    denoiser.bf16 = precision == "bf16"
+    return denoiser, facts(device, precision)
+
+
+def sample_into(job: Job, denoiser: "Denoiser", known: "Vocabulary") -> None:
+    """Synthesise as ``job.settings.sample`` says, for conditions drawn like the training set's, and write it."""
+    options = job.settings.sample
+    conditions = draw_conditions(read_table(job.inputs["table"]), options.count, options.seed)
+    denoiser, facts = on_best_device(denoiser)
+    pixels = synthesise(denoiser, encode(conditions, known.findings, known.views), options)
+    write_samples(job, pixels, conditions)
+    job.facts |= facts | {"seed": options.seed, "images": options.count}
+
+
+def write_samples(job: Job, pixels: np.ndarray, conditions: list[dict[str, str]]) -> None:
+    """Write the images and, a row an image, what each was asked to show."""
+    with atomic(job.outputs["samples"]) as partial:
+        np.save(partial, pixels, allow_pickle=False)
+    write_conditions(job.outputs["conditions"], conditions)
+
+
+def write_conditions(path: Path, conditions: list[dict[str, str]]) -> None:
+    """Write what each image was asked to show, a row an image."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ("findings", "view"), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(conditions)
+    write_text(path, text.getvalue())
+
 
 def work(job: Job) -> None:
     """The stage; ``--shard 2-of-8`` says which."""
+    from scansynth import model
+
     options = job.settings.sample
     denoiser, description = model.load(job.inputs["model"])
     known = model.vocabulary(description)

@@ -87,7 +87,7 @@ class Ours:
 
     def sample(self, count: int, seed: int, evaluations: int) -> np.ndarray:
         """Images, uint8 (count, channels, size, size), in one batch."""
-        from scansynth.sample import synthesise
+        from scansynth.synthesise import synthesise
 
         options = self.settings.sample.model_copy(update={"seed": seed, "batch": count, "steps": evaluations})
         return synthesise(self.trainer.result(), np.zeros((count, 0), np.float32), options)

@@ -41,9 +41,9 @@ def quality(path: Path, store: Path, count: int) -> dict:
     from scansynth import model
     from scansynth.evaluate import extractors
     from scansynth.evaluate.frechet import Gaussian, frechet_distance
-    from scansynth.sample import draw_conditions, synthesise
     from scansynth.sections import Sample
     from scansynth.store import encode, open_store
+    from scansynth.synthesise import draw_conditions, synthesise
 
     images = open_store(store)
     denoiser, about = model.load(path)

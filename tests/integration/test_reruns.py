@@ -17,12 +17,12 @@ NEXT = {
     "acquire": "listing shard prepare",
     "listing": "shard prepare",
     "shard": "prepare",
-    "prepare": "contact_sheet train synthesise sample pca untrained probe reader extract features picture "
+    "prepare": "contact_sheet train synthesise gather pca untrained probe reader extract features picture "
     "memorization diversity likelihood anatomy fid inception_score coverage",
     "contact_sheet": "",
-    "train": "synthesise sample likelihood",
-    "synthesise": "sample",
-    "sample": "extract features picture memorization diversity anatomy",
+    "train": "synthesise gather likelihood",
+    "synthesise": "gather",
+    "gather": "extract features picture memorization diversity anatomy",
     "pca": "extract features memorization diversity anatomy",
     "untrained": "extract features memorization diversity anatomy",
     "probe": "extract features memorization diversity",
@@ -44,7 +44,7 @@ NEXT = {
 STAGES = {
     "data@cxr": "acquire listing shard prepare contact_sheet",
     "model@cxr": "train",
-    "samples@cxr": "synthesise sample",
+    "samples@cxr": "synthesise gather",
     "segmenter@cxr": "segmenter",
 }
 RESULTS = ("results/figures_cxr.json", "results/is_cxr.json", "results/diversity_cxr.json")
@@ -220,14 +220,14 @@ class Case:
 
 ALL = set(NEXT)
 EVALUATED = {"fid", "inception_score", "coverage", "diversity", "memorization", "likelihood", "anatomy"}
-SAMPLING = {"synthesise", "sample", "pca", "untrained"}
+SAMPLING = {"synthesise", "gather", "pca", "untrained"}
 CASES = {
     # Code.
     "a comment in a stage": Case(append("src/scansynth/train.py", "# why\n"), set()),
     "a docstring in a stage": Case(edit("src/scansynth/train.py", '"""', '"""Again: '), set()),
     "blank lines in a stage": Case(append("src/scansynth/train.py", "\n\n\n"), set()),
     "a line of code in a stage": Case(code("train.py"), after("train")),
-    "a line of code in the sampler": Case(code("sample.py"), after(*SAMPLING)),
+    "a line of code in the sampler": Case(code("synthesise.py"), after(*SAMPLING)),
     "a line of code in a solver": Case(code("diffusion/solvers.py"), after(*SAMPLING, "likelihood")),
     "a line of code in the guidance": Case(code("diffusion/guidance.py"), after(*SAMPLING, "likelihood")),
     "a line of code in the network": Case(code("networks/unet.py"), after("train", *SAMPLING, "likelihood")),
@@ -273,7 +273,7 @@ CASES = {
     "a raw file's date": Case(touch("data/raw/chest/files/images/00000001_000.dcm"), set()),
     "a raw file's name": Case(renamed, after("acquire")),
     "the model's bytes": Case(flip("results/cxr/model.safetensors"), after("train")),
-    "the samples' bytes": Case(flip("results/cxr/samples.npy"), after("sample")),
+    "the samples' bytes": Case(flip("results/cxr/samples.npy"), after("gather")),
     "a figure's bytes": Case(flip("results/fid_cxr.json"), after("fid")),
     "the store's table": Case(flip("data/images/chest_64.csv"), after("prepare", "shard")),
     "the samples deleted, their figures there": Case(delete("results/cxr/samples.npy"), set(), calls=True),

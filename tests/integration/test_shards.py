@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from small import SMALL
 
-from scansynth import files, sample, synthesise, train
+from scansynth import files, gather, synthesise, train
 from scansynth.evaluate import extract, features, imagesets, probe
 
 SETTINGS = SMALL | {"diffusion": {}, "extract": {"extractors": ["probe", "radiomics"]}}
@@ -46,7 +46,7 @@ def sampled(model, count, folder):
         made.append(f"{folder}/shards/{shard}.npy")
         stage(synthesise, ("sample",), "--shard", shard, **model, samples=made[-1])
     outputs = {"samples": f"{folder}/samples.npy", "conditions": f"{folder}/samples.csv"}
-    stage(sample, ("sample",), "--shards", *made, **model, **outputs)
+    stage(gather, ("sample",), "--shards", *made, **model, **outputs)
     return outputs
 
 

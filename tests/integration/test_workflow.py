@@ -13,7 +13,7 @@ from small import REPO, SMALL, command, run
 from scansynth import files
 
 DATA = ["acquire", "listing", "shard", "prepare", "contact_sheet"]
-STAGES = [*DATA, "train", "synthesise", "sample", "pca", "untrained", "probe", "extract", "features", "picture"]
+STAGES = [*DATA, "train", "synthesise", "gather", "pca", "untrained", "probe", "extract", "features", "picture"]
 STAGES += ["memorization", "fid"]
 FIGURES = ["is", "coverage", "diversity", "anatomy", "likelihood"]  # beside the main job's
 

@@ -58,7 +58,7 @@ def explained(function, *arguments):
         raise WorkflowError(str(error)) from None
 
 
-# The images of an experiment, and beside them those that the sample and baselines rules make: as inputs, and as the
+# The images of an experiment, and beside them those that the gather and baselines rules make: as inputs, and as the
 # options that their stages take.
 STORE = {
     "pixels": images(".npy"),

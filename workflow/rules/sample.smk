@@ -32,7 +32,7 @@ rule synthesise:
         " --samples {output.samples} 2>&1 | tee {log}"
 
 
-rule sample:
+rule gather:
     input:
         model="results/{name}/model.safetensors",
         table=images(".csv"),
@@ -45,17 +45,17 @@ rule sample:
         conditions="results/{name}/samples.csv",
         record="results/{name}/samples.record.json",
     log:
-        "logs/sample/{name}.log",
+        "logs/gather/{name}.log",
     benchmark:
-        "benchmarks/sample/{name}.tsv"
+        "benchmarks/gather/{name}.tsv"
     conda:
         "../../environment.yml"
     resources:
         mem_mb=memory(2000),
         runtime=30,
     params:
-        settings=settings("sample"),
+        settings=settings("gather"),
     shell:
-        "python -m scansynth.sample --settings {params.settings:q}"
+        "python -m scansynth.gather --settings {params.settings:q}"
         " --model {input.model} --table {input.table} --shards {input.shards}"
         " --samples {output.samples} --conditions {output.conditions} 2>&1 | tee {log}"

@@ -5,9 +5,9 @@ What linear statistics alone can do; a diffusion model that is not better has le
 
 import numpy as np
 
-from scansynth.sample import draw_conditions, write_samples
 from scansynth.stage import Job, run
 from scansynth.store import Store, evenly, open_store
+from scansynth.synthesise import draw_conditions, write_samples
 
 FITTED_IMAGES = 10_000  # training images, at most, that the Gaussian is fitted to
 

@@ -3,9 +3,9 @@
 import torch
 
 from scansynth import model
-from scansynth.sample import sample_into
 from scansynth.stage import Job, run
 from scansynth.store import open_store
+from scansynth.synthesise import sample_into
 
 
 def work(job: Job) -> None:

@@ -1,13 +1,10 @@
 """Sampling: image i is a function of (seed, i) alone, and is what was asked for."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
 
-from scansynth import sample
+from scansynth import synthesise
 from scansynth.diffusion.denoiser import Denoiser
 from scansynth.diffusion.solvers import SOLVERS
 from scansynth.sections import Diffusion, Network, Sample
@@ -27,7 +24,7 @@ def denoiser():
 def images(denoiser, count=6, first=0, **options):
     options = Sample(**{"count": count, "steps": 4, "batch": 4} | options)
     conditions = np.eye(3, dtype=np.float32)[(first + np.arange(count)) % 3]
-    return sample.synthesise(denoiser, conditions, options)
+    return synthesise.synthesise(denoiser, conditions, options)
 
 
 @pytest.mark.parametrize(("solver", "bf16"), [*((name, False) for name in SOLVERS), ("dpm_solver_2m", True)])
@@ -35,36 +32,18 @@ def test_an_image_does_not_depend_on_how_many_are_made(denoiser, solver, bf16, m
     monkeypatch.setattr(denoiser, "bf16", bf16)
     options = Sample(count=7, steps=4, batch=4, solver=solver)
     conditions = np.eye(3, dtype=np.float32)[np.arange(7) % 3]
-    many = sample.synthesise(denoiser, conditions, options)
+    many = synthesise.synthesise(denoiser, conditions, options)
     for count in (1, 3, 6):
-        few = sample.synthesise(denoiser, conditions[:count], options)
+        few = synthesise.synthesise(denoiser, conditions[:count], options)
         np.testing.assert_array_equal(few, many[:count])
 
 
 def test_a_run_of_batches_gives_its_part_of_the_images(denoiser):
     options = Sample(count=10, steps=2, batch=4)
     conditions = np.eye(3, dtype=np.float32)[np.arange(10) % 3]
-    whole = sample.synthesise(denoiser, conditions, options)
-    np.testing.assert_array_equal(sample.synthesise(denoiser, conditions[4:], options, first=4), whole[4:])
-    assert len(sample.synthesise(denoiser, conditions[8:8], options, first=8)) == 0
-
-
-def test_shards_that_are_not_all_are_refused(tmp_path, capsys):
-    model, table, shard = (tmp_path / name for name in ("model.safetensors", "table.csv", "1-of-2.npy"))
-    model.touch()
-    table.write_text("split,findings,view\ntrain,A,PA\n")
-    np.save(shard, np.zeros((4, 1, 8, 8), np.uint8))
-    files = {"model": model, "table": table, "samples": tmp_path / "s.npy", "conditions": tmp_path / "s.csv"}
-    words = [word for name, path in files.items() for word in (f"--{name}", str(path))]
-    with pytest.raises(SystemExit):
-        sample.main(["--settings", '{"sample": {"count": 10}}', *words, "--shards", str(shard)])
-    assert "--shards have 4 images, but sample.count is 10" in capsys.readouterr().err
-    assert not files["samples"].exists()
-
-
-def test_gathering_takes_no_torch():
-    script = "import sys, scansynth.sample, scansynth.evaluate.features; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+    whole = synthesise.synthesise(denoiser, conditions, options)
+    np.testing.assert_array_equal(synthesise.synthesise(denoiser, conditions[4:], options, first=4), whole[4:])
+    assert len(synthesise.synthesise(denoiser, conditions[8:8], options, first=8)) == 0
 
 
 def test_seed_and_condition_matter(denoiser):
@@ -81,8 +60,8 @@ def test_conditions_are_drawn_like_those_of_the_training_images():
         {"split": "train", "findings": "B", "view": "AP"}
     ]
     table += [{"split": "test", "findings": "C", "view": "PA"}] * 9
-    drawn = sample.draw_conditions(table, 2000, seed=0)
-    assert drawn[:10] == sample.draw_conditions(table, 10, seed=0)
+    drawn = synthesise.draw_conditions(table, 2000, seed=0)
+    assert drawn[:10] == synthesise.draw_conditions(table, 10, seed=0)
     share = sum(row == {"findings": "A", "view": "PA"} for row in drawn) / 2000
     assert share == pytest.approx(0.75, abs=0.04)
     assert not any(row["findings"] == "C" for row in drawn)
@@ -90,4 +69,4 @@ def test_conditions_are_drawn_like_those_of_the_training_images():
 
 def test_to_uint8_clips_and_rounds():
     values = torch.tensor([-9.0, -1.0, 0.0, 1.0, 1.5])
-    assert sample.to_uint8(values).tolist() == [0, 0, 128, 255, 255]
+    assert synthesise.to_uint8(values).tolist() == [0, 0, 128, 255, 255]
