@@ -7,7 +7,7 @@ from scansynth.files import atomic
 from scansynth.sample import draw_conditions, on_best_device, synthesise
 from scansynth.shards import share
 from scansynth.stage import Job, run
-from scansynth.store import encode, read_table
+from scansynth.store import read_table
 
 
 def work(job: Job) -> None:
@@ -20,7 +20,7 @@ def work(job: Job) -> None:
     first, last = batches.start * options.batch, min(batches.stop * options.batch, options.count)
     conditions = draw_conditions(read_table(job.inputs["table"]), options.count, options.seed)[first:last]
     denoiser, facts = on_best_device(denoiser)
-    pixels = synthesise(denoiser, encode(conditions, known.findings, known.views), options, first)
+    pixels = synthesise(denoiser, known.encode(conditions), options, first)
     with atomic(job.outputs["samples"]) as partial:
         np.save(partial, pixels, allow_pickle=False)
     job.facts |= facts
