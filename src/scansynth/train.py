@@ -114,7 +114,7 @@ def work(job: Job, group: Group) -> None:
     store = open_store(job.inputs["pixels"])
     trainer = Trainer(store, settings, group)
     metrics = fit(trainer, folder / name)
-    described = {key: store.manifest[key] for key in ("dataset", "findings", "views")}
+    described = {key: store.manifest[key] for key in ("dataset", "findings", "views", "sexes", "ages")}
     about = sections | described | {"shape": store.pixels.shape[1:], "chosen": trainer.best()}
     model.save(job.outputs["model"], trainer.result(), trainer.denoiser.network, about)
     with atomic(job.outputs["metrics"]) as partial:
