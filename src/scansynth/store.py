@@ -7,6 +7,8 @@
 """
 
 import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import numpy as np
 
 from scansynth.conditions import vocabulary
 from scansynth.errors import ScansynthError
-from scansynth.files import read_json
+from scansynth.files import read_json, write_text
 
 COLUMNS = ("id", "patient", "split", "findings", "view", "sex", "age", "spacing", "mask", "source", "sha256")
 
@@ -51,6 +53,15 @@ def open_store(path: Path) -> Store:
             f"{path}: {len(pixels)} images, but {len(table)} rows in {path.with_suffix('.csv')}: make both anew"
         )
     return Store(pixels, table, read_json(path.with_suffix(".json")))
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows as a CSV file, atomically."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def evenly(indices: np.ndarray, most: int) -> np.ndarray:

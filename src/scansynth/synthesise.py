@@ -3,20 +3,17 @@
 What computes is imported where it is used, since gathering shards does without torch.
 """
 
-import csv
-import io
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
 
 from scansynth.conditions import COLUMNS
-from scansynth.files import atomic, write_text
+from scansynth.files import atomic
 from scansynth.sections import Sample
 from scansynth.shards import share
 from scansynth.stage import Job, run
-from scansynth.store import read_table
+from scansynth.store import read_table, write_table
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -97,16 +94,7 @@ def write_samples(job: Job, pixels: np.ndarray, conditions: list[dict[str, str]]
     """Write the images and, a row an image, what each was asked to show."""
     with atomic(job.outputs["samples"]) as partial:
         np.save(partial, pixels, allow_pickle=False)
-    write_conditions(job.outputs["conditions"], conditions)
-
-
-def write_conditions(path: Path, conditions: list[dict[str, str]]) -> None:
-    """Write what each image was asked to show, a row an image."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(conditions)
-    write_text(path, text.getvalue())
+    write_table(job.outputs["conditions"], COLUMNS, conditions)
 
 
 def work(job: Job) -> None:
