@@ -20,6 +20,7 @@ from scansynth.sections import (
     Diffusion,
     Evaluate,
     Extract,
+    Filters,
     Images,
     Likelihood,
     Memorization,
@@ -61,6 +62,7 @@ class Experiment(Section):
     evaluate: Evaluate = Evaluate()
     likelihood: Likelihood = Likelihood()
     memorization: Memorization = Memorization()
+    filters: Filters = Filters()
     anatomy: Anatomy = Anatomy()
     sensitivity: Sensitivity = Sensitivity()
 
@@ -92,6 +94,7 @@ class Settings(BaseModel):
     evaluate: Evaluate | None = None
     likelihood: Likelihood | None = None
     memorization: Memorization | None = None
+    filters: Filters | None = None
     anatomy: Anatomy | None = None
     sensitivity: Sensitivity | None = None
 
@@ -119,6 +122,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "evaluate.likelihood": ("evaluate", "likelihood"),
     "evaluate.memorization": ("evaluate", "memorization"),
     "evaluate.reader": ("reader",),
+    "evaluate.filters": ("evaluate", "memorization", "filters"),
     "evaluate.segmenter": ("images", "segmenter"),
     "evaluate.anatomy": ("dataset", "evaluate", "anatomy"),
     "evaluate.sensitivity": ("dataset", "extract", "evaluate", "memorization", "anatomy", "sensitivity"),
