@@ -47,5 +47,6 @@ def tiny_store(tmp_path) -> Path:
         "split": {"by": "patient"},
     }
     manifest |= {"findings": ["Dark", "Bright"], "views": ["PA", "AP"], "no_finding": "Dark"}
+    manifest |= {"sexes": ["F"], "ages": [40, 40]}
     path.with_suffix(".json").write_text(json.dumps(manifest))
     return path

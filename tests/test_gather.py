@@ -12,7 +12,7 @@ from scansynth import gather
 def test_shards_that_are_not_all_are_refused(tmp_path, capsys):
     model, table, shard = (tmp_path / name for name in ("model.safetensors", "table.csv", "1-of-2.npy"))
     model.touch()
-    table.write_text("split,findings,view\ntrain,A,PA\n")
+    table.write_text("split,findings,view,sex,age\ntrain,A,PA,F,40\n")
     np.save(shard, np.zeros((4, 1, 8, 8), np.uint8))
     files = {"model": model, "table": table, "samples": tmp_path / "s.npy", "conditions": tmp_path / "s.csv"}
     words = [word for name, path in files.items() for word in (f"--{name}", str(path))]

@@ -1,6 +1,7 @@
 """A model's file: whole, the same bytes for the same model, and refused where it is something else."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -11,10 +12,10 @@ from scansynth.errors import ScansynthError
 from scansynth.sections import Diffusion, Network
 
 NETWORK = Network(base_channels=32, multipliers=(1,), attention=(False,), wavelet_levels=2)
-KNOWN = model.Vocabulary(["Dark", "Bright"], ["PA"])
+KNOWN = model.Vocabulary(["Dark", "Bright"], ["PA"], ["F", "M"], [20, 80])
 DESCRIPTION = {
     **{"network": NETWORK.model_dump(mode="json"), "diffusion": Diffusion().model_dump(mode="json")},
-    **{"shape": [1, 64, 64], "findings": KNOWN.findings, "views": KNOWN.views},
+    **{"shape": [1, 64, 64], **asdict(KNOWN)},
 }
 
 
@@ -33,7 +34,7 @@ def test_what_is_saved_is_loaded(denoiser, last, tmp_path):
     model.save(tmp_path / "a.safetensors", denoiser, last, DESCRIPTION)
     loaded, description = model.load(tmp_path / "a.safetensors")
     assert description == DESCRIPTION
-    assert model.vocabulary(description) == KNOWN and len(KNOWN) == 3
+    assert model.vocabulary(description) == KNOWN and len(KNOWN) == 7
     assert not loaded.training
     for name, value in denoiser.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], value)
@@ -75,3 +76,11 @@ def test_a_network_that_is_not_made_any_more(denoiser, tmp_path):
     save_file(tensors, path, metadata={"scansynth": json.dumps(DESCRIPTION)})
     with pytest.raises(ScansynthError, match=r"(?s)another version.*network\.first\.weight"):
         model.load(path)
+
+
+@pytest.mark.parametrize("missing", ["sexes", "ages"])
+def test_a_model_from_before_it_was_told_sex_and_age(denoiser, last, tmp_path, missing):
+    description = {key: value for key, value in DESCRIPTION.items() if key != missing}
+    model.save(tmp_path / "a.safetensors", denoiser, last, description)
+    with pytest.raises(ScansynthError, match=f"another version of scansynth; train it anew .*{missing}"):
+        model.load(tmp_path / "a.safetensors")

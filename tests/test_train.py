@@ -351,7 +351,7 @@ def test_model_file_holds_all_that_sampling_needs(small_store, monkeypatch):
     run(small_store, "one", monkeypatch)
     denoiser, description = model.load(small_store.parents[2] / "one" / "model.safetensors")
     assert denoiser.shape == (1, 16, 16)
-    assert model.vocabulary(description) == model.Vocabulary(["Dark", "Bright"], ["PA", "AP"])
+    assert model.vocabulary(description) == model.Vocabulary(["Dark", "Bright"], ["PA", "AP"], ["F"], [40, 40])
     assert float(denoiser.prior.mean.abs().max()) > 0.1
 
 

@@ -20,6 +20,7 @@ from scansynth.sections import (
     Diffusion,
     Evaluate,
     Extract,
+    Filters,
     Images,
     Likelihood,
     Memorization,
@@ -61,6 +62,7 @@ class Experiment(Section):
     evaluate: Evaluate = Evaluate()
     likelihood: Likelihood = Likelihood()
     memorization: Memorization = Memorization()
+    filters: Filters = Filters()
     anatomy: Anatomy = Anatomy()
     sensitivity: Sensitivity = Sensitivity()
 
@@ -92,6 +94,7 @@ class Settings(BaseModel):
     evaluate: Evaluate | None = None
     likelihood: Likelihood | None = None
     memorization: Memorization | None = None
+    filters: Filters | None = None
     anatomy: Anatomy | None = None
     sensitivity: Sensitivity | None = None
 
@@ -119,6 +122,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "evaluate.likelihood": ("evaluate", "likelihood"),
     "evaluate.memorization": ("evaluate", "memorization"),
     "evaluate.reader": ("reader",),
+    "evaluate.filters": ("evaluate", "memorization", "filters"),
     "evaluate.segmenter": ("images", "segmenter"),
     "evaluate.anatomy": ("dataset", "evaluate", "anatomy"),
     "evaluate.sensitivity": ("dataset", "extract", "evaluate", "memorization", "anatomy", "sensitivity"),
@@ -142,7 +146,7 @@ def load_experiment(path: Path, overrides: dict[str, Any] | None = None) -> Expe
     values = _merged(_read_yaml(path), overrides or {})
     if values.get("preset") in get_args(Preset):  # what else there is, validation names
         values = _merged(_read_yaml(path.parents[1] / "presets" / f"{values['preset']}.yaml"), values)
-    return _validated(Experiment, values, path)
+    return validated(Experiment, values, path)
 
 
 def load_dataset(path: Path) -> Dataset:
@@ -151,7 +155,7 @@ def load_dataset(path: Path) -> Dataset:
     Raises:
         ScansynthError: naming file, key, value and what is allowed.
     """
-    return _validated(Dataset, _read_yaml(path), path)
+    return validated(Dataset, _read_yaml(path), path)
 
 
 def parse_settings(stage: str, text: str) -> Settings:
@@ -164,7 +168,7 @@ def parse_settings(stage: str, text: str) -> Settings:
     missing = [name for name in SECTIONS[stage] if name not in values]
     if missing:
         raise ScansynthError(f"--settings of {stage} lacks the section(s) {', '.join(missing)}")
-    return _validated(Settings, values, f"--settings of {stage}")
+    return validated(Settings, values, f"--settings of {stage}")
 
 
 def stage_settings(stage: str, experiment: Experiment, dataset: Dataset) -> str:
@@ -241,7 +245,12 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _validated(model: type[T], values: dict[str, Any], source: Path | str) -> T:
+def validated(model: type[T], values: dict[str, Any], source: Path | str) -> T:
+    """``values`` as a ``model``.
+
+    Raises:
+        ScansynthError: naming ``source``, key, value and what is allowed.
+    """
     try:
         return model.model_validate(values)
     except ValidationError as error:

@@ -3,11 +3,12 @@
 import numpy as np
 
 from scansynth import shards
+from scansynth.conditions import COLUMNS
 from scansynth.errors import ScansynthError
 from scansynth.prepare.array import growing
 from scansynth.stage import Job, run
-from scansynth.store import read_table
-from scansynth.synthesise import draw_conditions, write_conditions
+from scansynth.store import read_table, write_table
+from scansynth.synthesise import draw_conditions
 
 
 def work(job: Job) -> None:
@@ -26,9 +27,8 @@ def work(job: Job) -> None:
     with growing(job.outputs["samples"], parts[0].shape[1:]) as array:
         for part in parts:
             array.append(part)
-    write_conditions(
-        job.outputs["conditions"], draw_conditions(read_table(job.inputs["table"]), options.count, options.seed)
-    )
+    conditions = draw_conditions(read_table(job.inputs["table"]), options.count, options.seed)
+    write_table(job.outputs["conditions"], COLUMNS, conditions)
     job.facts |= shards.facts(paths) | {"seed": options.seed, "images": options.count}
 
 

@@ -1,7 +1,6 @@
 """A trained model as one file: averaged and last weights, and all that it takes to sample from it."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,26 +8,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from scansynth.conditions import Vocabulary, vocabulary
 from scansynth.diffusion.denoiser import Denoiser
 from scansynth.errors import ScansynthError
 from scansynth.files import atomic
 from scansynth.sections import Diffusion, Network
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """What a model can be asked for: findings and views of its training data, in the order of its condition vector."""
-
-    findings: list[str]
-    views: list[str]
-
-    def __len__(self) -> int:
-        return len(self.findings) + len(self.views)
-
-
-def vocabulary(manifest: dict[str, Any]) -> Vocabulary:
-    """The vocabulary of an image store's manifest, or of a model's description."""
-    return Vocabulary(manifest["findings"], manifest["views"])
 
 
 def build(shape: tuple[int, int, int], known: Vocabulary, network: Network, diffusion: Diffusion) -> Denoiser:

@@ -344,6 +344,16 @@ class Memorization(Section):
     )
 
 
+class Filters(Section):
+    """Which synthetic images are refused, in a set of their own beside the samples."""
+
+    copies: bool = Field(False, description="Refuse what the search for copies calls a copy of a training image.")
+    finding: Fraction = Field(
+        0.0, description="Least probability, by the reader, of each finding that was asked for; 0: none is refused."
+    )
+    view: bool = Field(False, description="Refuse images whose view is read as another than was asked for.")
+
+
 class Anatomy(Section):
     """What is measured of the anatomy."""
 

@@ -53,7 +53,7 @@ def run(
     """
     job = _parse(name, inputs, outputs, lists, texts, argv)
     first = job.outputs[outputs[0]]
-    with _plain_errors(name), alone(_lock(first), f"making {first}"):
+    with plain_errors(name), alone(_lock(first), f"making {first}"):
         for output in job.outputs.values():
             for partial in output.parent.glob(f".{output.stem}.*.partial{output.suffix}"):
                 partial.unlink()  # of a run that was killed while it wrote
@@ -135,7 +135,7 @@ def _parse(
     def named(names: Sequence[str]) -> dict:
         return {key: values[key] for key in names}
 
-    with _plain_errors(name):
+    with plain_errors(name):
         settings = parse_settings(name, values["settings"])
         for file in [*named(inputs).values(), *itertools.chain(*named(lists).values())]:
             if not file.is_file():
@@ -144,7 +144,8 @@ def _parse(
 
 
 @contextlib.contextmanager
-def _plain_errors(name: str) -> Iterator[None]:
+def plain_errors(name: str) -> Iterator[None]:
+    """An error that the user can mend as a message, the process ending with status 1; any other as it is."""
     try:
         yield
     except ScansynthError as error:

@@ -7,14 +7,17 @@
 """
 
 import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from scansynth.conditions import vocabulary
 from scansynth.errors import ScansynthError
-from scansynth.files import read_json
+from scansynth.files import read_json, write_text
 
 COLUMNS = ("id", "patient", "split", "findings", "view", "sex", "age", "spacing", "mask", "source", "sha256")
 
@@ -33,8 +36,8 @@ class Store:
 
     @property
     def conditions(self) -> np.ndarray:
-        """What each image shows, float32 of shape (images, findings + views): see ``encode``."""
-        return encode(self.table, self.manifest["findings"], self.manifest["views"])
+        """What each image shows, float32 of shape (images, conditions): see ``Vocabulary.encode``."""
+        return vocabulary(self.manifest).encode(self.table)
 
 
 def open_store(path: Path) -> Store:
@@ -52,6 +55,15 @@ def open_store(path: Path) -> Store:
     return Store(pixels, table, read_json(path.with_suffix(".json")))
 
 
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows as a CSV file, atomically."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
 def evenly(indices: np.ndarray, most: int) -> np.ndarray:
     """At most ``most`` of ``indices``, evenly spaced among them."""
     count = min(most, len(indices))
@@ -62,17 +74,3 @@ def read_table(path: Path) -> list[dict[str, str]]:
     """Rows of a CSV file."""
     with path.open(newline="", encoding="utf-8") as handle:
         return list(csv.DictReader(handle))
-
-
-def encode(rows: list[dict[str, str]], findings: list[str], views: list[str]) -> np.ndarray:
-    """Conditions as vectors: one element a finding (1 where present), then one a view (1 for the image's own).
-
-    A row's findings are joined by ``|``; an unknown view (empty) leaves all view elements 0.
-    """
-    vectors = np.zeros((len(rows), len(findings) + len(views)), dtype=np.float32)
-    for vector, row in zip(vectors, rows, strict=True):
-        for finding in filter(None, row["findings"].split("|")):
-            vector[findings.index(finding)] = 1
-        if row["view"]:
-            vector[len(findings) + views.index(row["view"])] = 1
-    return vectors

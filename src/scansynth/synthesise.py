@@ -3,36 +3,34 @@
 What computes is imported where it is used, since gathering shards does without torch.
 """
 
-import csv
-import io
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
 
-from scansynth.files import atomic, write_text
+from scansynth.conditions import COLUMNS
+from scansynth.files import atomic
 from scansynth.sections import Sample
 from scansynth.shards import share
 from scansynth.stage import Job, run
-from scansynth.store import encode, read_table
+from scansynth.store import read_table, write_table
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from scansynth.conditions import Vocabulary
     from scansynth.diffusion.denoiser import Denoiser
-    from scansynth.model import Vocabulary
 
 
 def draw_conditions(table: list[dict[str, str]], count: int, seed: int) -> list[dict[str, str]]:
-    """Findings and view of each image to be made: those of a training image drawn at random."""
+    """What each image to be made is to show: findings, view, sex and age of a training image drawn at random."""
     pool = [row for row in table if row["split"] == "train"]
     drawn = [pool[np.random.default_rng([seed, i, 1]).integers(len(pool))] for i in range(count)]
-    return [{"findings": row["findings"], "view": row["view"]} for row in drawn]
+    return [{column: row[column] for column in COLUMNS} for row in drawn]
 
 
 def synthesise(denoiser: "Denoiser", conditions: np.ndarray, options: Sample, first: int = 0) -> np.ndarray:
-    """Images of the ``conditions`` (n, findings + views), as uint8 of shape (n, channels, size, size).
+    """Images of the ``conditions`` (n, conditions), as uint8 of shape (n, channels, size, size).
 
     They are the images from number ``first`` on, where a batch begins.
     """
@@ -87,7 +85,7 @@ def sample_into(job: Job, denoiser: "Denoiser", known: "Vocabulary") -> None:
     options = job.settings.sample
     conditions = draw_conditions(read_table(job.inputs["table"]), options.count, options.seed)
     denoiser, facts = on_best_device(denoiser)
-    pixels = synthesise(denoiser, encode(conditions, known.findings, known.views), options)
+    pixels = synthesise(denoiser, known.encode(conditions), options)
     write_samples(job, pixels, conditions)
     job.facts |= facts | {"seed": options.seed, "images": options.count}
 
@@ -96,16 +94,7 @@ def write_samples(job: Job, pixels: np.ndarray, conditions: list[dict[str, str]]
     """Write the images and, a row an image, what each was asked to show."""
     with atomic(job.outputs["samples"]) as partial:
         np.save(partial, pixels, allow_pickle=False)
-    write_conditions(job.outputs["conditions"], conditions)
-
-
-def write_conditions(path: Path, conditions: list[dict[str, str]]) -> None:
-    """Write what each image was asked to show, a row an image."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, ("findings", "view"), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(conditions)
-    write_text(path, text.getvalue())
+    write_table(job.outputs["conditions"], COLUMNS, conditions)
 
 
 def work(job: Job) -> None:
@@ -120,7 +109,7 @@ def work(job: Job) -> None:
     first, last = batches.start * options.batch, min(batches.stop * options.batch, options.count)
     conditions = draw_conditions(read_table(job.inputs["table"]), options.count, options.seed)[first:last]
     denoiser, facts = on_best_device(denoiser)
-    pixels = synthesise(denoiser, encode(conditions, known.findings, known.views), options, first)
+    pixels = synthesise(denoiser, known.encode(conditions), options, first)
     with atomic(job.outputs["samples"]) as partial:
         np.save(partial, pixels, allow_pickle=False)
     job.facts |= facts

@@ -28,6 +28,9 @@ from scansynth.training.parallel import Group
 from scansynth.training.slices import STATUS, Slice
 from scansynth.training.trainer import NotFiniteError, Trainer
 
+# What a model's file says of its images, from their manifest.
+DESCRIBED = ("dataset", "channels", "findings", "no_finding", "views", "sexes", "ages")
+
 
 def fit(trainer: Trainer, folder: Path) -> Path:
     """Train to the last step from wherever ``folder`` says that an earlier run was; the file of metrics.
@@ -114,7 +117,7 @@ def work(job: Job, group: Group) -> None:
     store = open_store(job.inputs["pixels"])
     trainer = Trainer(store, settings, group)
     metrics = fit(trainer, folder / name)
-    described = {key: store.manifest[key] for key in ("dataset", "findings", "views")}
+    described = {key: store.manifest[key] for key in DESCRIBED}
     about = sections | described | {"shape": store.pixels.shape[1:], "chosen": trainer.best()}
     model.save(job.outputs["model"], trainer.result(), trainer.denoiser.network, about)
     with atomic(job.outputs["metrics"]) as partial:

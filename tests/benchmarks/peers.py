@@ -35,6 +35,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from scansynth.conditions import COLUMNS
 from scansynth.device import best_device, resolve_precision
 from scansynth.store import Store, open_store
 
@@ -46,9 +47,10 @@ ENDLESS = 10**9  # steps of a run that the clock ends
 
 
 def unlabelled(store: Store) -> Store:
-    """The store without findings and views: the peers are told of none."""
-    table = [row | {"findings": "", "view": ""} for row in store.table]
-    return replace(store, table=table, manifest=store.manifest | {"findings": [], "views": []})
+    """The store without conditions: the peers are told of none."""
+    table = [row | dict.fromkeys(COLUMNS, "") for row in store.table]
+    nothing = {name: [] for name in ("findings", "views", "sexes", "ages")}
+    return replace(store, table=table, manifest=store.manifest | nothing)
 
 
 class Ours:

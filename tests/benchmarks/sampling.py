@@ -42,7 +42,7 @@ def quality(path: Path, store: Path, count: int) -> dict:
     from scansynth.evaluate import extractors
     from scansynth.evaluate.frechet import Gaussian, frechet_distance
     from scansynth.sections import Sample
-    from scansynth.store import encode, open_store
+    from scansynth.store import open_store
     from scansynth.synthesise import draw_conditions, synthesise
 
     images = open_store(store)
@@ -51,7 +51,7 @@ def quality(path: Path, store: Path, count: int) -> dict:
     device = peers.best_device()
     denoiser = denoiser.to(device)
     denoiser.bf16 = peers.resolve_precision("auto", device) == "bf16"
-    conditions = encode(draw_conditions(images.table, count, 0), known.findings, known.views)
+    conditions = known.encode(draw_conditions(images.table, count, 0))
     extractor = extractors.make("radiomics", images, {})
     real = Gaussian.fitted(extractor.features(images.pixels[images.indices("test")]))
     found = {}

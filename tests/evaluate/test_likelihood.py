@@ -132,7 +132,8 @@ def toy(tiny_store, tmp_path, monkeypatch):
         torch.from_numpy(store.pixels[train]).float() / 127.5 - 1, torch.from_numpy(store.conditions[train])
     )
     described = {name: section.model_dump(mode="json") for name, section in sections.items()}
-    described |= {name: store.manifest[name] for name in ("findings", "views")} | {"shape": store.pixels.shape[1:]}
+    described |= {name: store.manifest[name] for name in ("findings", "views", "sexes", "ages")}
+    described |= {"shape": store.pixels.shape[1:]}
     model.save(tmp_path / "model.safetensors", denoiser, copy.deepcopy(denoiser.network), described)
     return tiny_store
 

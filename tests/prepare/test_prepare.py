@@ -13,6 +13,7 @@ from scansynth.files import sha256
 from scansynth.prepare import read, shard
 from scansynth.prepare.decoded import Decoded
 from scansynth.prepare.normalize import normalize
+from scansynth.prepare.split import SPLITS
 from scansynth.sections import Images
 from scansynth.store import COLUMNS
 
@@ -58,12 +59,24 @@ def test_store(folder):
     )  # fmt: skip
     assert row["sha256"] == sha256(folder.root / row["source"])
     assert row["patient"] == store.table[1]["patient"] != store.table[2]["patient"]
-    np.testing.assert_array_equal(store.conditions[0], [0, 1, 1, 0, 1])
+    np.testing.assert_array_equal(store.conditions[0, :5], [0, 1, 1, 0, 1])
     manifest = folder.manifest
     assert (manifest["images"], manifest["patients"], manifest["upscaled"]) == (3, 2, 1)
+    assert manifest["sexes"] == ["F", "M"]
     assert sum(split["images"] for split in manifest["splits"].values()) == 3
     assert sum(split["findings"]["No Finding"] for split in manifest["splits"].values()) == 2
     assert sum(split["views"]["AP"] for split in manifest["splits"].values()) == 1
+
+
+def test_the_range_of_ages_is_that_of_the_training_images(folder):
+    for patient in range(1, 13):
+        folder.add_png(f"{patient:08d}_000.png", patient, age=f"{20 + 5 * patient}", sex="")
+    folder.run()
+    ages = {split: [int(row["age"]) for row in folder.store.table if row["split"] == split] for split in SPLITS}
+    assert folder.manifest["ages"] == [min(ages["train"]), max(ages["train"])] and ages["test"]
+    assert folder.manifest["sexes"] == []
+    known = len(folder.manifest["findings"]) + len(folder.manifest["views"])
+    assert folder.store.conditions.shape == (12, known + 2)
 
 
 def test_neighbouring_folders_are_left_out(folder):

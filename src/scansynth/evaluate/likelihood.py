@@ -21,7 +21,7 @@ from scansynth.evaluate.imagesets import ImageSet, split_set
 from scansynth.evaluate.report import header
 from scansynth.files import write_json
 from scansynth.sections import Evaluate, Likelihood
-from scansynth.store import Store, encode, open_store
+from scansynth.store import Store, open_store
 
 LEVEL = 1 / 127.5  # distance of two neighbouring values of a byte in images of [-1, 1]
 BATCH = 8  # images at once, always as many: kernels are chosen by it, and with them the last bits of a figure
@@ -192,10 +192,7 @@ def work(job: stage.Job) -> None:
     # In single precision, whatever the machine: the flow and its derivative have to belong together.
     denoiser = denoiser.to(device, memory_format=torch.channels_last).requires_grad_(False)
     chosen = sets(store, options.count)
-    each = {
-        name: bits(denoiser, images, encode(images.rows, known.findings, known.views), options)
-        for name, images in chosen.items()
-    }
+    each = {name: bits(denoiser, images, known.encode(images.rows), options) for name, images in chosen.items()}
     found = {name: estimates(values, chosen[name].groups, settings) for name, values in each.items()}
     gap, count = gaps(found), len(chosen["held_out"])
     top = header(store.manifest, {"reference": count}, settings)
