@@ -123,9 +123,9 @@ class Slurm:
             (CONFIGURATION.parent / name).unlink(missing_ok=True)
 
     def jobs(self):
-        """The state of each job that waits or runs, by its number."""
+        """The state of each job that waits or runs, by its number; of none while the controller does not answer."""
         rows = [line.split() for line in self.say("squeue", "-h", "-o", "%i %T").splitlines()]
-        return {int(number): state for number, state in rows if number.isdigit()}
+        return {int(row[0]): row[1] for row in rows if len(row) == 2 and row[0].isdigit()}
 
     def say(self, *command):
         """What a command of Slurm's answers."""
