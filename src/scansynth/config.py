@@ -21,6 +21,7 @@ from scansynth.sections import (
     Evaluate,
     Extract,
     Filters,
+    Guidance,
     Images,
     Likelihood,
     Memorization,
@@ -55,6 +56,7 @@ class Experiment(Section):
     diffusion: Diffusion = Diffusion()
     train: Train = Train()
     sample: Sample = Sample()
+    guidance: Guidance = Guidance()
     probe: Probe = Probe()
     extract: Extract = Extract()
     reader: Reader = Reader()
@@ -87,6 +89,7 @@ class Settings(BaseModel):
     diffusion: Diffusion | None = None
     train: Train | None = None
     sample: Sample | None = None
+    guidance: Guidance | None = None
     probe: Probe | None = None
     extract: Extract | None = None
     reader: Reader | None = None
@@ -110,6 +113,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "train": ("network", "diffusion", "train"),
     "synthesise": ("sample",),
     "gather": ("sample",),
+    "synthesise_guided": ("sample", "guidance"),
     "baselines.pca": ("sample",),
     "baselines.untrained": ("network", "diffusion", "sample"),
     "evaluate.probe": ("probe",),
@@ -126,6 +130,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "evaluate.segmenter": ("images", "segmenter"),
     "evaluate.anatomy": ("dataset", "evaluate", "anatomy"),
     "evaluate.sensitivity": ("dataset", "extract", "evaluate", "memorization", "anatomy", "sensitivity"),
+    "evaluate.guidance": ("dataset", "sample", "guidance", "evaluate", "anatomy"),
     "evaluate.picture": (),
     "evaluate.figures": (),
 }

@@ -267,6 +267,26 @@ class Sample(Section):
     batch: PositiveInt = Field(16, description="Images at once.")
 
 
+class Guidance(Section):
+    """The sweep of the guidance scale: distance from real images against label fidelity."""
+
+    scales: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)] = Field(
+        (1.0, 1.5, 2.0, 3.0, 4.0), description="The scales, rising; 1 is none."
+    )
+    count: Annotated[int, Field(ge=2)] = Field(256, description="Images at each scale, and again at the chosen one.")
+    seed: Seed = Field(1, description="Seed of the sweep's images; those at the chosen scale have the next one.")
+    tolerance: Annotated[float, Field(ge=0)] = Field(
+        0.25, description="How much farther than the nearest scale's, as a share, may the chosen scale's images be."
+    )
+
+    @field_validator("scales")
+    @classmethod
+    def _scales_rise(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if list(value) != sorted(set(value)):
+            raise ValueError("the scales have to rise")
+        return value
+
+
 class Probe(Section):
     """The classifier of real training images whose features the distances are measured in."""
 

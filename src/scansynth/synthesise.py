@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from scansynth.diffusion.denoiser import Denoiser
 
 
-def draw_conditions(table: list[dict[str, str]], count: int, seed: int) -> list[dict[str, str]]:
-    """What each image to be made is to show: findings, view, sex and age of a training image drawn at random."""
-    pool = [row for row in table if row["split"] == "train"]
+def draw_conditions(table: list[dict[str, str]], count: int, seed: int, split: str = "train") -> list[dict[str, str]]:
+    """What each image to be made is to show: findings, view, sex and age of an image of the split, drawn at random."""
+    pool = [row for row in table if row["split"] == split]
     drawn = [pool[np.random.default_rng([seed, i, 1]).integers(len(pool))] for i in range(count)]
     return [{column: row[column] for column in COLUMNS} for row in drawn]
 

@@ -21,7 +21,7 @@ from scansynth import digest
 from scansynth.files import read_json, write_json
 
 RESULTS, BENCHMARKS = Path("results"), Path("benchmarks")
-ARTIFACTS = ("samples.png", "loss.svg", "memorization.png", "anatomy.svg")
+ARTIFACTS = ("samples.png", "loss.svg", "memorization.png", "anatomy.svg", "guidance.svg")
 DATABASE = "sqlite:///mlflow.db"
 SEEN = Path(".scansynth/tracked.json")  # which states were seen where: it saves asking, and may be deleted
 CONFLICTS = ("BAD_REQUEST", "INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS")  # another was at the same just then

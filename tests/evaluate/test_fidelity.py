@@ -66,7 +66,12 @@ def test_fidelity_of_the_right_and_of_the_wrong_with_intervals():
     assert (
         found["few"]["classes"]["Mass"]["value"] is None and "fewer than 5" in found["few"]["classes"]["Mass"]["reason"]
     )
-    assert found["few"]["mean_auroc"] is None
+    assert found["few"]["mean_auroc"] is found["few"]["mean_auroc_interval"] is None
+    areas = [each["value"] for each in found["wrong"]["classes"].values()]
+    assert found["wrong"]["mean_auroc"] == pytest.approx(np.mean(areas), abs=1e-5)
+    low, high = found["wrong"]["mean_auroc_interval"]
+    assert low < found["wrong"]["mean_auroc"] < high and high - low < 0.6
+    assert found["right"]["mean_auroc_interval"] == [1, 1]
 
 
 def test_intervals_are_over_patients():

@@ -15,7 +15,7 @@ from scansynth import files
 DATA = ["acquire", "listing", "shard", "prepare", "contact_sheet"]
 STAGES = [*DATA, "train", "synthesise", "gather", "pca", "untrained", "probe", "extract", "features", "picture"]
 STAGES += ["memorization", "fid"]
-FIGURES = ["is", "coverage", "diversity", "anatomy", "likelihood"]  # beside the main job's
+FIGURES = ["is", "coverage", "diversity", "anatomy", "likelihood", "guidance"]  # beside the main job's
 
 
 def to_run(folder, *arguments, **sections):
@@ -46,6 +46,7 @@ def test_every_output_has_a_record_that_agrees(finished):
     # The records of shards go with them.
     stages = {files.read_json(record)["stage"].split(".")[-1] for record in records}
     others = {"inception_score", "coverage", "diversity", "reader", "segmenter", "anatomy", "likelihood"}
+    others |= {"synthesise_guided", "guidance"}
     assert stages == {*STAGES, *others} - {"shard", "synthesise", "extract"}
     for record in records:
         outputs = files.read_json(record)["outputs"].values()
@@ -72,7 +73,7 @@ def test_every_figure_says_what_it_means(finished, figure):
 def test_pictures_are_made(finished):
     for name in ("samples.png", "memorization.png"):
         assert (finished / "results/cxr" / name).stat().st_size > 1000
-    for name in ("cxr/loss.svg", "cxr/anatomy.svg"):
+    for name in ("cxr/loss.svg", "cxr/anatomy.svg", "cxr/guidance.svg"):
         assert "<svg" in (finished / "results" / name).read_text()
 
 

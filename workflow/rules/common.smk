@@ -99,3 +99,9 @@ def segmenter(wildcards):
     """The network that outlines lungs and heart, where the experiment {name} is of chests."""
     domain = explained(EXPERIMENTS.anatomy, wildcards.name)
     return "results/{name}/segmenter.safetensors" if domain == "chest" else []
+
+
+def swept(wildcards):
+    """The samples of each guidance scale, in the order of the scales."""
+    scales = explained(EXPERIMENTS.__getitem__, wildcards.name).guidance.scales
+    return [f"results/{wildcards.name}/guidance_{scale:g}.npy" for scale in scales]

@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from scansynth.evaluate.bootstrap import Estimate, multiplicities, rounded
+from scansynth.evaluate.bootstrap import Estimate, multiplicities
 from scansynth.evaluate.imagesets import ImageSet
 
 if TYPE_CHECKING:
     from scansynth.evaluate.reader import Reader
 
 LEAST = 5  # images that show a class, and that do not, for an area under its curve
+NOTHING: dict[str, Any] = {"value": None, "interval": None}
 
 
 def aurocs(probabilities: np.ndarray, rows: list[dict[str, str]], reader: "Reader") -> dict[str, float]:
@@ -42,20 +43,20 @@ def label_fidelity(sets: dict[str, ImageSet], reader: "Reader", replicates: int,
     """How well the reader reads each set, by set: of each class the area under its ROC curve, and the views.
 
     Beside ``value`` and ``interval`` stand the numbers of images that show the class and that do not; where a class has
-    too few, both are null, and ``reason`` says so.
+    too few, both are null, and ``reason`` says so. The mean is over the classes that have enough.
     """
     found = {}
     for name, images in sets.items():
         probabilities = np.concatenate([reader.probabilities(batch) for batch in images.batches()])
         drawn = multiplicities(np.random.default_rng(seed), images.groups, replicates)
-        classes = {
-            label: _area(probabilities[:, i], shown, drawn)
-            for i, (label, shown) in enumerate(truth(images.rows, reader).items())
-        }
-        values = [area["value"] for area in classes.values() if area["value"] is not None]
+        shown = truth(images.rows, reader)
+        areas = np.array([_areas(probabilities[:, i], each, drawn) for i, each in enumerate(shown.values())])
+        taken = [row for row in areas if np.isfinite(row[0])]
+        mean = _share(np.mean(taken, 0)) if taken else NOTHING
         found[name] = {
-            "classes": classes,
-            "mean_auroc": rounded(float(np.mean(values))) if values else None,
+            "classes": {label: _described(row, shown[label]) for label, row in zip(shown, areas, strict=True)},
+            "mean_auroc": mean["value"],
+            "mean_auroc_interval": mean["interval"],
             "view_accuracy": _accuracy(_views_right(probabilities, images.rows, reader), drawn),
         }
     return found
@@ -65,17 +66,31 @@ def _classes(reader: "Reader") -> list[str]:
     return [*reader.findings, *reader.views]
 
 
-def _area(scores: np.ndarray, shown: np.ndarray, drawn: np.ndarray) -> dict[str, Any]:
-    numbers = {"positive": int(shown.sum()), "negative": int((~shown).sum())}
-    if min(numbers.values()) < LEAST:
-        reason = f"fewer than {LEAST} images show it, or do not"
-        return {"value": None, "interval": None, "reason": reason, **numbers}
+def _areas(scores: np.ndarray, shown: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """The area of all images, then that of each replicate: (1 + replicates,), NaN where too few show the class."""
+    if not LEAST <= shown.sum() <= len(shown) - LEAST:
+        return np.full(1 + len(drawn), np.nan)
+    counts = np.vstack([np.ones(len(scores)), drawn])
     # A replicate without any of either is none.
-    usable = [times for times in drawn if times[shown].any() and times[~shown].any()]
-    areas = np.array([roc_auc_score(shown, scores, sample_weight=times) for times in usable])
-    estimate = Estimate(float(roc_auc_score(shown, scores)), areas).as_json()
-    estimate["interval"] = np.clip(estimate["interval"], 0, 1).tolist()
-    return {**estimate, "reason": None, **numbers}
+    return np.array(
+        [
+            roc_auc_score(shown, scores, sample_weight=times) if times[shown].any() and times[~shown].any() else np.nan
+            for times in counts
+        ]
+    )
+
+
+def _described(areas: np.ndarray, shown: np.ndarray) -> dict[str, Any]:
+    reason = f"fewer than {LEAST} images show it, or do not" if np.isnan(areas[0]) else None
+    return {**_share(areas), "reason": reason, "positive": int(shown.sum()), "negative": int((~shown).sum())}
+
+
+def _share(values: np.ndarray) -> dict[str, Any]:
+    """A value between 0 and 1 and its interval, of the value followed by its replicates."""
+    if np.isnan(values[0]):
+        return NOTHING
+    estimate = Estimate(float(values[0]), values[1:][np.isfinite(values[1:])]).as_json()
+    return {**estimate, "interval": np.clip(estimate["interval"], 0, 1).tolist()}
 
 
 def _views_right(probabilities: np.ndarray, rows: list[dict[str, str]], reader: "Reader") -> np.ndarray | None:
@@ -93,5 +108,4 @@ def _accuracy(right: np.ndarray | None, drawn: np.ndarray) -> dict[str, Any] | N
     known = np.isfinite(right)
     times = drawn[:, known]
     times = times[times.any(1)]
-    estimate = Estimate(float(right[known].mean()), times @ right[known] / times.sum(1)).as_json()
-    return {**estimate, "interval": np.clip(estimate["interval"], 0, 1).tolist()}
+    return _share(np.array([right[known].mean(), *(times @ right[known] / times.sum(1))]))

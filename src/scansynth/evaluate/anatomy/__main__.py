@@ -7,9 +7,9 @@ import numpy as np
 from scansynth import stage
 from scansynth.evaluate import reader, segmenter
 from scansynth.evaluate.anatomy import spectrum
-from scansynth.evaluate.anatomy.domains import MEASURES, domain_of, measure_of, measured, of_domain
+from scansynth.evaluate.anatomy.domains import MEASURES, domain_of, enlarged_hearts, measure_of, measured, of_domain
 from scansynth.evaluate.anatomy.figure import draw
-from scansynth.evaluate.anatomy.summary import DISTANCE, compared, contrast
+from scansynth.evaluate.anatomy.summary import DISTANCE, compared
 from scansynth.evaluate.anatomy.words import verdicts
 from scansynth.evaluate.bootstrap import multiplicities, rounded
 from scansynth.evaluate.fidelity import label_fidelity
@@ -17,8 +17,6 @@ from scansynth.evaluate.imagesets import INPUTS, ImageSet, open_sets
 from scansynth.evaluate.report import header
 from scansynth.files import write_json
 from scansynth.store import open_store
-
-ENLARGED = "Cardiomegaly"
 
 
 def curves(images: ImageSet) -> dict[str, np.ndarray]:
@@ -42,20 +40,6 @@ def textures(of_sets: dict[str, dict[str, np.ndarray]], drawn: dict[str, np.ndar
         if name != "reference"
     }
     return found
-
-
-def enlarged_hearts(
-    sets: dict[str, ImageSet], values: dict[str, dict[str, np.ndarray]], drawn: dict[str, np.ndarray]
-) -> dict[str, Any]:
-    """By set, the mean cardiothoracic ratio of images of cardiomegaly (asked for or real) less that of the others."""
-    return {
-        name: contrast(
-            values[name]["cardiothoracic_ratio"],
-            np.array([ENLARGED in row["findings"].split("|") for row in images.rows]),
-            drawn[name],
-        )
-        for name, images in sets.items()
-    }
 
 
 def work(job: stage.Job) -> None:

@@ -2,18 +2,21 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from scansynth.config import Settings
 from scansynth.evaluate import segmenter
 from scansynth.evaluate.anatomy import brain, chest, tissue
+from scansynth.evaluate.anatomy.summary import contrast
 from scansynth.evaluate.imagesets import ImageSet
 
 # Images of a set (uint8, (n, channels, size, size)) and the channels' names, to each measure of each image.
 Measure = Callable[[np.ndarray, Sequence[str]], dict[str, np.ndarray]]
 
 MEASURES = {"chest": chest.MEASURES, "brain": brain.MEASURES, "tissue": tissue.MEASURES, "none": {}}
+ENLARGED = "Cardiomegaly"
 LATERAL = ("LAT", "LL", "RL")  # how the names of lateral views begin
 
 
@@ -29,6 +32,23 @@ def measure_of(domain: str, weights: list[Path]) -> Measure | None:
         outliner = segmenter.load(weights[0])
         return lambda pixels, channels: chest.measure(pixels, channels, outliner)
     return {"brain": brain.measure, "tissue": tissue.measure}.get(domain)
+
+
+def enlarged_hearts(
+    sets: dict[str, ImageSet], values: dict[str, dict[str, np.ndarray]], drawn: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    """By set, the mean cardiothoracic ratio of images of cardiomegaly (asked for or real) less that of the others.
+
+    ``values`` has the measures of chests by set and measure, (n,), ``drawn`` the replicates by set, (replicates, n).
+    """
+    return {
+        name: contrast(
+            values[name]["cardiothoracic_ratio"],
+            np.array([ENLARGED in row["findings"].split("|") for row in images.rows]),
+            drawn[name],
+        )
+        for name, images in sets.items()
+    }
 
 
 def frontal(images: ImageSet) -> np.ndarray:

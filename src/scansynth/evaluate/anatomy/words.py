@@ -12,9 +12,9 @@ READABLE = 0.75  # area under the curve of real images below which the reader ca
 
 def verdicts(result: dict[str, Any]) -> list[str]:
     """Sentences on the measures, the texture, the labels and, of chests, the hearts of the result file."""
-    sentences = [*_measures(result["measures"]), *_texture(result["texture"]), *_labels(result["label_fidelity"])]
+    sentences = [*_measures(result["measures"]), *_texture(result["texture"]), *labels(result["label_fidelity"])]
     if "cardiomegaly" in result:
-        sentences += [*_chests(result["measures"]), _hearts(result["cardiomegaly"])]
+        sentences += [*_chests(result["measures"]), hearts(result["cardiomegaly"])]
     return [*sentences, LIMITS]
 
 
@@ -45,7 +45,8 @@ def _texture(texture: dict[str, Any]) -> list[str]:
     ]
 
 
-def _labels(fidelity: dict[str, Any]) -> list[str]:
+def labels(fidelity: dict[str, Any]) -> list[str]:
+    """How well samples are read, beside real images."""
     if fidelity["reader"]["reason"]:
         return [f"Labels cannot be read: {fidelity['reader']['reason']}."]
     sentences = []
@@ -81,7 +82,8 @@ def _chests(measures: dict[str, Any]) -> list[str]:
     return [f"Frontal images: {'; '.join(shares)}."] if shares else []
 
 
-def _hearts(found: dict[str, Any]) -> str:
+def hearts(found: dict[str, Any]) -> str:
+    """Whether hearts are larger where that was asked for."""
     if found["samples"]["value"] is None:
         return (
             "Whether asking for cardiomegaly gives larger hearts is not to be told: too few samples, or none, show it."

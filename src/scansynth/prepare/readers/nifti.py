@@ -67,6 +67,9 @@ def read(root: Path, item: Item, settings: Settings) -> Iterator[Image | Rejecti
     masks, and findings too where the data set declares just one finding and its absence: it is there where the mask
     covers 20 mm2 of the slice or more, and absent where it covers none; slices in between are left out.
 
+    The view is the plane of the slices. Where channels are gray, a store's volumes may differ in contrast: then it is
+    the contrast that the labels or else the file's name say, unless the data set declares other views.
+
     Raises:
         RejectedError: if a contrast is missing, damaged, without orientation or on another grid than the first.
     """
@@ -76,15 +79,16 @@ def read(root: Path, item: Item, settings: Settings) -> Iterator[Image | Rejecti
     mask = None if labels is None else _single("mask", _open(root, labels))
     if len(scans) > 1:
         volumes = _aligned({name: _single(name, scan) for name, scan in scans.items()}, settings.slices)
-        yield from _cut(volumes, mask, settings)
+        yield from _cut(volumes, mask, settings, settings.slices.axis)
         return
     ((name, scan),) = scans.items()
+    view = _view(item.label.view or name, settings)
     for time in range(scan.times):
         suffix = f"_t{time:03d}" if scan.times > 1 else ""
         try:
             with _about(name):
                 volume = scan.volume(time)
-            yield from _cut({name: volume}, mask, settings, suffix)
+            yield from _cut({name: volume}, mask, settings, view, suffix)
         except RejectedError as rejected:
             if not suffix:
                 raise
@@ -178,6 +182,12 @@ def _wanted(files: Mapping[str, File], channels: str | tuple[str, ...]) -> list[
     return list(channels)
 
 
+def _view(contrast: str, settings: Settings) -> str:
+    declared = settings.dataset.views
+    told = contrast and settings.images.channels == "gray" and (not declared or contrast in declared)
+    return contrast if told else settings.slices.axis
+
+
 def _single(name: str, scan: Scan) -> Volume:
     with _about(name):
         if scan.times > 1:
@@ -210,7 +220,7 @@ def _registered(fixed: Volume, moving: Volume, name: str) -> Volume:
 
 
 def _cut(
-    contrasts: Mapping[str, Volume], mask: Volume | None, settings: Settings, suffix: str = ""
+    contrasts: Mapping[str, Volume], mask: Volume | None, settings: Settings, view: str, suffix: str = ""
 ) -> Iterator[Image | Rejection]:
     """Slices of contrasts on one grid, which become their channels."""
     axis, volumes, shown = AXES[settings.slices.axis], list(contrasts.values()), []
@@ -232,7 +242,7 @@ def _cut(
         if findings == ():
             continue
         try:
-            yield replace(normalize(decoded, settings.images, name), findings=findings, view=settings.slices.axis)
+            yield replace(normalize(decoded, settings.images, name), findings=findings, view=view)
         except RejectedError as rejected:
             yield Rejection(name, str(rejected))
 
