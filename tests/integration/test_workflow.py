@@ -15,7 +15,7 @@ from scansynth import files
 DATA = ["acquire", "listing", "shard", "prepare", "contact_sheet"]
 STAGES = [*DATA, "train", "synthesise", "gather", "pca", "untrained", "probe", "extract", "features", "picture"]
 STAGES += ["memorization", "fid"]
-FIGURES = ["is", "coverage", "diversity", "anatomy", "likelihood", "guidance"]  # beside the main job's
+FIGURES = ["is", "coverage", "diversity", "anatomy", "likelihood", "guidance", "filters"]  # beside the main job's
 
 
 def to_run(folder, *arguments, **sections):
@@ -45,7 +45,7 @@ def test_every_output_has_a_record_that_agrees(finished):
     records = sorted(finished.glob("data/**/*.record.json")) + sorted(finished.glob("results/**/*.record.json"))
     # The records of shards go with them.
     stages = {files.read_json(record)["stage"].split(".")[-1] for record in records}
-    others = {"inception_score", "coverage", "diversity", "reader", "segmenter", "anatomy", "likelihood"}
+    others = {"inception_score", "coverage", "diversity", "reader", "segmenter", "anatomy", "likelihood", "filters"}
     others |= {"synthesise_guided", "guidance"}
     assert stages == {*STAGES, *others} - {"shard", "synthesise", "extract"}
     for record in records:
