@@ -16,6 +16,7 @@ SMALL = {
     "probe": {"steps": 5},
     "evaluate": {"bootstrap": 5, "kid_subset": 5, "kid_subsets": 3},
     "reader": {"steps": 4},
+    "filters": {"copies": True, "finding": 0.1, "view": True},
     "segmenter": {"count": 8, "steps": 3},
     "likelihood": {"count": 10, "steps": 2},
 }

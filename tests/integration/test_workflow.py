@@ -4,10 +4,12 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import psutil
 import pytest
+from pydicom import dcmread
 from small import REPO, SMALL, command, run
 
 from scansynth import files
@@ -15,7 +17,7 @@ from scansynth import files
 DATA = ["acquire", "listing", "shard", "prepare", "contact_sheet"]
 STAGES = [*DATA, "train", "synthesise", "gather", "pca", "untrained", "probe", "extract", "features", "picture"]
 STAGES += ["memorization", "fid"]
-FIGURES = ["is", "coverage", "diversity", "anatomy", "likelihood", "guidance"]  # beside the main job's
+FIGURES = ["is", "coverage", "diversity", "anatomy", "likelihood", "guidance", "filters"]  # beside the main job's
 
 
 def to_run(folder, *arguments, **sections):
@@ -45,7 +47,7 @@ def test_every_output_has_a_record_that_agrees(finished):
     records = sorted(finished.glob("data/**/*.record.json")) + sorted(finished.glob("results/**/*.record.json"))
     # The records of shards go with them.
     stages = {files.read_json(record)["stage"].split(".")[-1] for record in records}
-    others = {"inception_score", "coverage", "diversity", "reader", "segmenter", "anatomy", "likelihood"}
+    others = {"inception_score", "coverage", "diversity", "reader", "segmenter", "anatomy", "likelihood", "filters"}
     others |= {"synthesise_guided", "guidance"}
     assert stages == {*STAGES, *others} - {"shard", "synthesise", "extract"}
     for record in records:
@@ -61,6 +63,16 @@ def test_figures_say_what_they_are(finished):
     text = (finished / "results" / "fid_cxr.json").read_text()
     for word in ("probe", "radiomics", "pca_gaussian", "untrained_network", "floor", "phantom"):
         assert word in text
+
+
+def test_images_that_a_user_asks_for_lie_beside_results_and_change_none(finished, tmp_path):
+    folder = copied(finished, tmp_path)
+    options = ["--model", "results/cxr/model.safetensors", "--count", "2", "--steps", "2", "--view", "PA"]
+    command = [sys.executable, "-m", "scansynth.sample", *options, "--format", "dicom", "--folder", "results/wished"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert dcmread(folder / "results/wished/00001.dcm").pixel_array.shape == (64, 64)
+    assert to_run(folder) == set()
 
 
 @pytest.mark.parametrize("figure", ["fid", "memorization", *FIGURES])

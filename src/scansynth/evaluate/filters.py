@@ -141,7 +141,8 @@ def work(job: stage.Job) -> None:
     if settings.filters.copies:
         refused["copies"], real["copies"] = copied(images, store, job)
     refused |= misread(images, reader, settings.filters)
-    real |= misread(reference, reader, settings.filters)
+    read = misread(reference, reader, settings.filters)
+    real |= read
     passed = ~np.any([np.zeros(len(images), dtype=bool), *refused.values()], axis=0)
     write_sets(job, images, refused, passed)
     filters, classes = by_filter(refused, real, reader), by_class(images.rows, refused, passed)
@@ -155,6 +156,7 @@ def work(job: stage.Job) -> None:
         "filters": filters,
         "kept": kept,
         "classes": classes,
+        "classes_of_real": by_class(reference.rows, read, ~np.any([*read.values(), [False] * len(reference)], axis=0)),
         "verdicts": verdicts(filters, kept, classes),
     }
     write_json(job.outputs["report"], result)
