@@ -80,10 +80,10 @@ def on_step(monkeypatch, step, act):
 def test_validation_loss_falls(tiny_store):
     # The network starts as the Gaussian prior; what is left to learn is what blobs have beyond a Gaussian, which is not
     # in their fine grain.
-    run = trainer(tiny_store, steps=45, learning_rate=5e-3, ema=[0.1], log_snr=(-3, 3))
+    run = trainer(tiny_store, steps=90, ema=[0.1], log_snr=(-3, 3))
     average = run.averages[0.1]
     before = run.validation_loss(average)
-    for _ in range(45):
+    for _ in range(90):
         run.advance()
     assert run.validation_loss(average) < 0.95 * before
 

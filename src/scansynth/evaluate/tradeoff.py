@@ -62,4 +62,4 @@ def _classes(axes, result: dict[str, Any]) -> None:
     axes.axhline(0.5, color="0.7", linestyle=":", linewidth=1)
     axes.set(xlabel="guidance scale", ylabel="AUROC", title="labels read in samples")
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize="small")
+        axes.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
