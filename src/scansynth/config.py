@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from scansynth.errors import ScansynthError
 from scansynth.sections import (
     Anatomy,
+    Arm,
+    Augmentation,
     Data,
     Dataset,
     Diffusion,
@@ -32,6 +34,9 @@ from scansynth.sections import (
     Segmenter,
     Sensitivity,
     Slices,
+    Subset,
+    Synthetic,
+    Task,
     Train,
 )
 
@@ -63,6 +68,11 @@ class Experiment(Section):
     memorization: Memorization = Memorization()
     anatomy: Anatomy = Anatomy()
     sensitivity: Sensitivity = Sensitivity()
+    subset: Subset = Subset()
+    task: Task = Task()
+    synthetic: Synthetic = Synthetic()
+    arm: Arm = Arm()
+    augmentation: Augmentation = Augmentation()
 
     @model_validator(mode="after")
     def _stains_have_colours(self) -> "Experiment":
@@ -94,6 +104,11 @@ class Settings(BaseModel):
     memorization: Memorization | None = None
     anatomy: Anatomy | None = None
     sensitivity: Sensitivity | None = None
+    subset: Subset | None = None
+    task: Task | None = None
+    synthetic: Synthetic | None = None
+    arm: Arm | None = None
+    augmentation: Augmentation | None = None
 
 
 # The sections that each stage (a module of the package) reads: its results depend on these keys and on no others.
@@ -124,6 +139,10 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "evaluate.sensitivity": ("dataset", "extract", "evaluate", "memorization", "anatomy", "sensitivity"),
     "evaluate.picture": (),
     "evaluate.figures": (),
+    "downstream.subset": ("subset",),
+    "downstream.synthetic": ("sample", "task", "synthetic"),
+    "downstream.arm": ("task", "synthetic", "arm"),
+    "downstream.augmentation": ("task", "arm", "augmentation"),
 }
 
 
