@@ -69,7 +69,7 @@ def train(phases: Sequence[Phase], val: Images, classical: bool, options: Option
     channels, classes = val.pixels.shape[1], val.shown.shape[1]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = make(channels, classes)
+        network = make(channels, classes).to(memory_format=torch.channels_last)  # faster on a CPU
     optimiser = torch.optim.AdamW(network.parameters(), lr=options.learning_rate, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, options.learning_rate, options.steps + 1)
     plan = [(number, step, phase) for number, phase in enumerate(phases) for step in range(phase.steps)]
@@ -78,7 +78,7 @@ def train(phases: Sequence[Phase], val: Images, classical: bool, options: Option
         pixels, shown = _batch(*plan[step], seed)
         images = as_input(pixels, options.size)
         if classical:
-            images = varied(images, np.random.default_rng([seed, step, 1]))
+            images = varied(images, np.random.default_rng([seed, step, 1]), options.flips)
         network.train()
         optimiser.zero_grad()
         loss = F.binary_cross_entropy_with_logits(network(2 * images - 1), torch.from_numpy(shown).float())
@@ -103,7 +103,7 @@ def make(channels: int, classes: int) -> nn.Module:
     return ResNet(
         "basic",
         layers=[1, 1, 1, 1],
-        block_inplanes=[16, 32, 64, 128],
+        block_inplanes=[16, 32, 64, 64],
         spatial_dims=2,
         n_input_channels=channels,
         conv1_t_size=5,

@@ -16,12 +16,8 @@ def seed_of(purpose: str, seed: int) -> int:
 
 def work(job: stage.Job) -> None:
     """Synthesise images that show what the task's training images do, and after them more of the rarest class."""
-    table, manifest, options = (
-        read_table(job.inputs["table"]),
-        read_json(job.inputs["manifest"]),
-        job.settings.synthetic,
-    )
-    task = task_of(table, manifest, job.settings.task)
+    options, table = job.settings.synthetic, read_table(job.inputs["table"])
+    task = task_of(table, read_json(job.inputs["manifest"]), job.settings.task)
     rows = [table[i] for i in task.rows(table, "train")]
     rare, missing = task.rare(rows)
     more = min(missing, options.images)

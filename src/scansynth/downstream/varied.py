@@ -15,12 +15,16 @@ GAMMA = 0.3  # largest change of the exponent's logarithm
 NOISE = 0.03  # largest standard deviation
 
 
-def varied(images: Tensor, random: np.random.Generator) -> Tensor:
+def varied(images: Tensor, random: np.random.Generator, flips: bool) -> Tensor:
     """Images (n, channels, size, size) in 0 to 1, each changed in its own way, in 0 to 1.
 
-    The ranges are those that are usual for radiographs. Nothing is mirrored: left is not right.
+    The ranges are those that are usual for radiographs, where nothing is mirrored: left is not right. With ``flips``,
+    for tissue, images are mirrored and turned by quarters as well.
     """
     n = len(images)
+    if flips:
+        whole = zip(images, random.integers(0, 4, n), random.integers(0, 2, n), strict=True)
+        images = torch.stack([image.rot90(turns, (1, 2)).flip([2] * mirror) for image, turns, mirror in whole])
     angle, scale = random.uniform(-TURN, TURN, n), 1 + random.uniform(-SCALE, SCALE, n)
     down, right = random.uniform(-2 * SHIFT, 2 * SHIFT, (2, n))  # the side is 2 long
     rows = np.stack(
