@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from scansynth.errors import ScansynthError
 from scansynth.sections import (
     Anatomy,
+    Arm,
+    Augmentation,
     Data,
     Dataset,
     Diffusion,
@@ -34,6 +36,9 @@ from scansynth.sections import (
     Segmenter,
     Sensitivity,
     Slices,
+    Subset,
+    Synthetic,
+    Task,
     Train,
 )
 
@@ -67,6 +72,11 @@ class Experiment(Section):
     filters: Filters = Filters()
     anatomy: Anatomy = Anatomy()
     sensitivity: Sensitivity = Sensitivity()
+    subset: Subset = Subset()
+    task: Task = Task()
+    synthetic: Synthetic = Synthetic()
+    arm: Arm = Arm()
+    augmentation: Augmentation = Augmentation()
 
     @model_validator(mode="after")
     def _stains_have_colours(self) -> "Experiment":
@@ -100,6 +110,11 @@ class Settings(BaseModel):
     filters: Filters | None = None
     anatomy: Anatomy | None = None
     sensitivity: Sensitivity | None = None
+    subset: Subset | None = None
+    task: Task | None = None
+    synthetic: Synthetic | None = None
+    arm: Arm | None = None
+    augmentation: Augmentation | None = None
 
 
 # The sections that each stage (a module of the package) reads: its results depend on these keys and on no others.
@@ -133,6 +148,10 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "evaluate.guidance": ("dataset", "sample", "guidance", "evaluate", "anatomy"),
     "evaluate.picture": (),
     "evaluate.figures": (),
+    "downstream.subset": ("subset",),
+    "downstream.synthetic": ("sample", "task", "synthetic"),
+    "downstream.arm": ("task", "synthetic", "arm"),
+    "downstream.augmentation": ("task", "arm", "augmentation"),
 }
 
 

@@ -67,6 +67,13 @@ class Experiments:
         experiment = self[name]
         return stage_settings(stage, experiment, self.datasets[experiment.data.dataset])
 
+    def generator_settings(self, name: str) -> str:
+        """What the train stage is told where it trains the generator of a fraction of the patients."""
+        experiment = self[name]
+        steps = experiment.subset.generator_steps or experiment.train.steps
+        shorter = experiment.model_copy(update={"train": experiment.train.model_copy(update={"steps": steps})})
+        return stage_settings("train", shorter, self.datasets[experiment.data.dataset])
+
     def shared_settings(self, stage: str, dataset: str, size: int | None = None) -> str:
         """What a stage is told whose result several experiments share: all those on ``dataset`` (of ``size`` pixels).
 

@@ -28,7 +28,7 @@ MARKS = Path(".snakemake/incomplete")  # where Snakemake keeps a mark for each o
 REASONS = STATE / "stale.json"  # for people: see ``why``
 MADE = (
     *("data/raw/*/*.json", "data/raw/*/*.csv", "data/weights/*.*", "data/images/*.*", "data/images/*_shards/*.*"),
-    *("results/*.*", "results/*/*.*", "results/*/*_shards/*.*"),
+    *("results/*.*", "results/*/*.*", "results/*/*_shards/*.*", "results/*/subsets/*/*.*", "results/*/arms/*/*.*"),
 )
 
 
@@ -176,6 +176,8 @@ def wanted(result: Result, experiments: Experiments) -> dict[str, Any]:
                 text = experiments.shared_settings(stage, dataset, int(size))
             case "results", figure:
                 text = experiments.settings(stage, figure.rsplit("_", 1)[1])
+            case "results", name, "subsets", *_ if stage == "train":
+                text = experiments.generator_settings(name)
             case "results", name, *_:
                 text = experiments.settings(stage, name)
             case _:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator,
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+ArmName = Annotated[str, Field(pattern=r"^(synthetic|pretrained|oversampled|mixed_\d+(\.\d+)?)(_classical)?$")]
 
 
 def _rising(value: tuple[float, float]) -> tuple[float, float]:
@@ -387,3 +388,59 @@ class Sensitivity(Section):
 
     count: PositiveInt = Field(64, description="Images that are damaged, at most.")
     seed: Seed = Field(0, description="Seed of the damage.")
+
+
+class Subset(Section):
+    """The patients of a fraction, in the experiment on augmentation, and the generator that has seen them alone."""
+
+    seed: Seed = Field(0, description="Seed of the choice; the patients of a fraction are among those of a larger one.")
+    generator_steps: PositiveInt | None = Field(
+        None, description="Training steps of the generator of a fraction below 1; null: train.steps."
+    )
+
+
+class Task(Section):
+    """What the classifiers of the experiment on augmentation have to tell."""
+
+    target: str | None = Field(None, description="One finding, told from its absence; null: all, each for itself.")
+    against: Literal["no_finding", "absence"] = Field(
+        "no_finding", description="What a target is told from: images without any finding, or all without the target."
+    )
+
+
+class Synthetic(Section):
+    """The synthetic images that classifiers are trained on."""
+
+    images: PositiveInt = Field(1000, description="Images, asked for what the training images of the fraction show.")
+    guidance: Annotated[float, Field(ge=0)] = Field(1.0, description="Classifier-free guidance scale; 1 is none.")
+    seed: Seed = Field(0, description="Seed; no image is one of results/<name>/samples.npy.")
+
+
+class Arm(Section):
+    """The classifier of an arm: the same network and budget in each."""
+
+    size: PositiveInt = Field(64, description="Pixels a side, at most, that it is given.")
+    steps: Annotated[int, Field(ge=10)] = Field(240, description="Optimiser steps, those of pre-training among them.")
+    batch: Annotated[int, Field(ge=2)] = Field(32, description="Images a step.")
+    learning_rate: PositiveFloat = Field(2e-3, description="Peak learning rate.")
+    flips: bool = Field(False, description="Classical augmentation mirrors and turns images, where no side is up.")
+
+
+class Augmentation(Section):
+    """Whether synthetic images help a classifier."""
+
+    fractions: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)] = Field(
+        (0.1, 1.0), description="Shares of the training patients that an arm, and its generator, may have."
+    )
+    arms: Annotated[tuple[ArmName, ...], Field(min_length=1)] = Field(
+        ("synthetic", "mixed_1", "mixed_3", "pretrained", "oversampled", "mixed_1_classical"),
+        description="What is compared with real and classical. mixed_N: N synthetic images for each real one; "
+        "..._classical: with classical augmentation on top.",
+    )
+    seeds: Annotated[int, Field(ge=3)] = Field(3, description="Classifiers of each arm, each from a seed of its own.")
+    least: Annotated[int, Field(ge=2)] = Field(
+        10, description="Test patients that have to show a class, and not to, for its figures."
+    )
+    relevant: PositiveFloat = Field(0.02, description="Difference of the mean AUROC that would matter.")
+    bootstrap: Annotated[int, Field(ge=2)] = Field(1000, description="Bootstrap replicates.")
+    seed: Seed = Field(0, description="Seed of the replicates.")

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from scansynth import networks
-from scansynth.augmentation import AUGMENTS
 from scansynth.errors import ScansynthError
 from scansynth.sections import Network
+from scansynth.training.geometry import AUGMENTS
 
 CONDITIONS = 4
 SMALL = {"base_channels": 32, "multipliers": (1, 2), "attention": (False, True), "wavelet_levels": 1}

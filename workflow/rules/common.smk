@@ -105,3 +105,53 @@ def swept(wildcards):
     """The samples of each guidance scale, in the order of the scales."""
     scales = explained(EXPERIMENTS.__getitem__, wildcards.name).guidance.scales
     return [f"results/{wildcards.name}/guidance_{scale:g}.npy" for scale in scales]
+
+
+def generator_settings(wildcards):
+    """The same for the generator of a fraction of the patients."""
+    return explained(EXPERIMENTS.generator_settings, wildcards.name)
+
+
+def fraction_store(suffix):
+    """A file of the image store of a fraction of the training patients; the whole one where that is all of them."""
+    return lambda wildcards: (
+        images(suffix)(wildcards)
+        if wildcards.fraction == "1"
+        else f"results/{wildcards.name}/subsets/{wildcards.fraction}/images{suffix}"
+    )
+
+
+def generator(wildcards):
+    """The model that has seen this fraction of the training patients."""
+    whole, part = (
+        "results/{name}/model.safetensors",
+        "results/{name}/subsets/{fraction}/model.safetensors",
+    )
+    return (whole if wildcards.fraction == "1" else part).format(**wildcards)
+
+
+def synthetic(file):
+    """The synthetic images of a fraction, or what they show, where the arm has any."""
+    return lambda wildcards: (
+        []
+        if wildcards.arm in ("real", "classical")
+        else f"results/{wildcards.name}/subsets/{wildcards.fraction}/{file}"
+    )
+
+
+def arms(wildcards):
+    """What the classifiers of all arms, fractions and seeds of the experiment {name} say."""
+    told = explained(EXPERIMENTS.__getitem__, wildcards.name).augmentation
+    return [
+        f"results/{wildcards.name}/arms/{fraction:g}/{arm}_{seed}.npz"
+        for fraction in told.fractions
+        for arm in ("real", "classical", *told.arms)
+        for seed in range(told.seeds)
+    ]
+
+
+FRACTION = {
+    "pixels": fraction_store(".npy"),
+    "table": fraction_store(".csv"),
+    "manifest": fraction_store(".json"),
+}

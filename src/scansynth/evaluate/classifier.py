@@ -69,10 +69,10 @@ class Classifier(nn.Module):
         return F.softmax(torch.from_numpy(features).double() @ weight.T + bias, dim=1).numpy()
 
 
-def as_input(pixels: np.ndarray) -> Tensor:
-    """Images of uint8, (n, channels, size, size), as float32 in 0 to 1, averaged down to 64 pixels a side at most."""
+def as_input(pixels: np.ndarray, largest: int = LARGEST) -> Tensor:
+    """Images of uint8, (n, channels, size, size), as float32 in 0 to 1, averaged down to ``largest`` a side at most."""
     images = torch.from_numpy(np.array(pixels)).float() / 255
-    return F.avg_pool2d(images, -(-images.shape[-1] // LARGEST))
+    return F.avg_pool2d(images, -(-images.shape[-1] // largest))
 
 
 def save(path: Path, model: Classifier, about: About) -> None:

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from scansynth.augmentation import AUGMENTS
+from scansynth.training.geometry import AUGMENTS
 
 
 class Noise(nn.Module):

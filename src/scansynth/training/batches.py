@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scansynth import augmentation
 from scansynth.diffusion.vp_sde import VPSDE
 from scansynth.errors import ScansynthError
 from scansynth.sections import Train
 from scansynth.store import Store
+from scansynth.training import geometry
 from scansynth.training.parallel import Group
 
 
@@ -60,7 +60,7 @@ class Batches:
         chosen = self.indices[order(len(self.indices), options.seed, step * n, n)]
         known = torch.from_numpy(random.random(n) >= options.null_probability)
         log_snr, epsilon = noise(n, self.store.pixels.shape[1:], options.log_snr, self.sde, random)
-        told = augmentation.draw(n, options.augmentation, random) if options.augmentation else None
+        told = geometry.draw(n, options.augmentation, random) if options.augmentation else None
         seeds = random.integers(2**63, size=options.accumulate)
         size = n // options.accumulate
         parts = []
@@ -68,7 +68,7 @@ class Batches:
             place = slice(index * size, (index + 1) * size)
             x_0 = images(self.store, chosen[place])
             if told is not None:
-                x_0 = augmentation.augment(x_0, told[place])
+                x_0 = geometry.augment(x_0, told[place])
             tensors = (x_0, epsilon[place], log_snr[place], self.conditions[chosen[place]], known[place])
             tensors += (None if told is None else told[place],)
             if self.thread is not None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from scansynth.augmentation import AUGMENTS, SCALE, SHIFT, augment, draw
+from scansynth.training.geometry import AUGMENTS, SCALE, SHIFT, augment, draw
 
 
 def told(**values):

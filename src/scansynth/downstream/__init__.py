@@ -1,0 +1,1 @@
+"""Whether synthetic images help a task: the experiment on augmentation."""
