@@ -13,7 +13,7 @@ rule acquire:
         "benchmarks/acquire/{dataset}.tsv"
     conda:
         "../../environment.yml"
-    threads: workflow.cores
+    threads: CORES
     resources:
         mem_mb=memory(2000),
         runtime=240,

@@ -14,7 +14,7 @@ rule reader:
         "benchmarks/reader/{name}.tsv"
     conda:
         "../../environment.yml"
-    threads: workflow.cores
+    threads: CORES
     resources:
         mem_mb=memory(4000),
         runtime=120,
@@ -36,7 +36,7 @@ rule segmenter:
         "benchmarks/segmenter/{name}.tsv"
     conda:
         "../../environment.yml"
-    threads: workflow.cores
+    threads: CORES
     resources:
         mem_mb=memory(4000),
         runtime=60,
@@ -62,7 +62,7 @@ rule anatomy:
         "benchmarks/anatomy/{name}.tsv"
     conda:
         "../../environment.yml"
-    threads: workflow.cores
+    threads: CORES
     resources:
         mem_mb=memory(4000),
         runtime=60,

@@ -68,7 +68,7 @@ rule synthetic:
         "benchmarks/synthetic/{name}_{fraction}.tsv"
     conda:
         "../../environment.yml"
-    threads: workflow.cores
+    threads: CORES
     resources:
         mem_mb=memory(4000),
         runtime=240,

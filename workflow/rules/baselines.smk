@@ -15,7 +15,7 @@ rule pca:
         "benchmarks/pca/{name}.tsv"
     conda:
         "../../environment.yml"
-    threads: workflow.cores
+    threads: CORES
     resources:
         mem_mb=memory(4000),
         runtime=60,
@@ -40,7 +40,7 @@ rule untrained:
         "benchmarks/untrained/{name}.tsv"
     conda:
         "../../environment.yml"
-    threads: workflow.cores
+    threads: CORES
     resources:
         mem_mb=memory(4000),
         runtime=120,

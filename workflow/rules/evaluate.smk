@@ -44,7 +44,7 @@ rule memorization:
         "benchmarks/memorization/{name}.tsv"
     conda:
         "../../environment.yml"
-    threads: workflow.cores
+    threads: CORES
     resources:
         mem_mb=memory(4000),
         runtime=120,
@@ -73,7 +73,7 @@ rule fid:
         "benchmarks/fid/{name}.tsv"
     conda:
         "../../environment.yml"
-    threads: workflow.cores
+    threads: CORES
     resources:
         mem_mb=memory(2000),
         runtime=60,
@@ -98,7 +98,7 @@ rule inception_score:
         "benchmarks/inception_score/{name}.tsv"
     conda:
         "../../environment.yml"
-    threads: workflow.cores
+    threads: CORES
     resources:
         mem_mb=memory(2000),
         runtime=30,
@@ -123,7 +123,7 @@ rule coverage:
         "benchmarks/coverage/{name}.tsv"
     conda:
         "../../environment.yml"
-    threads: workflow.cores
+    threads: CORES
     resources:
         mem_mb=memory(3000),
         runtime=60,
@@ -148,7 +148,7 @@ rule diversity:
         "benchmarks/diversity/{name}.tsv"
     conda:
         "../../environment.yml"
-    threads: workflow.cores
+    threads: CORES
     resources:
         mem_mb=memory(2000),
         runtime=30,
@@ -173,7 +173,7 @@ rule likelihood:
         "benchmarks/likelihood/{name}.tsv"
     conda:
         "../../environment.yml"
-    threads: workflow.cores
+    threads: CORES
     resources:
         mem_mb=memory(6000),
         runtime=120,

@@ -37,7 +37,7 @@ rule probe:
         "benchmarks/probe/{name}.tsv"
     conda:
         "../../environment.yml"
-    threads: workflow.cores
+    threads: CORES
     resources:
         mem_mb=memory(4000),
         runtime=60,
@@ -69,7 +69,7 @@ rule extract:
         "benchmarks/extract/{name}_{scatteritem}.tsv"
     conda:
         "../../environment.yml"
-    threads: workflow.cores
+    threads: CORES
     resources:
         mem_mb=memory(4000),
         runtime=240,

@@ -22,7 +22,7 @@ rule filters:
         "benchmarks/filters/{name}.tsv"
     conda:
         "../../environment.yml"
-    threads: workflow.cores
+    threads: CORES
     resources:
         mem_mb=memory(4000),
         runtime=60,

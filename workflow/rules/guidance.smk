@@ -18,7 +18,7 @@ rule synthesise_guided:
         scale="[0-9.]+",
     conda:
         "../../environment.yml"
-    threads: workflow.cores
+    threads: CORES
     resources:
         mem_mb=memory(4000),
         runtime=120,
@@ -48,7 +48,7 @@ rule guidance:
         "benchmarks/guidance/{name}.tsv"
     conda:
         "../../environment.yml"
-    threads: workflow.cores
+    threads: CORES
     resources:
         mem_mb=memory(4000),
         runtime=120,

@@ -21,7 +21,7 @@ rule listing:
         "benchmarks/listing/{dataset}.tsv"
     conda:
         "../../environment.yml"
-    threads: workflow.cores
+    threads: CORES
     resources:
         mem_mb=memory(2000),
         runtime=60,
@@ -48,7 +48,7 @@ rule shard:
         "benchmarks/shard/{dataset}_{size}_{scatteritem}.tsv"
     conda:
         "../../environment.yml"
-    threads: workflow.cores
+    threads: CORES
     resources:
         mem_mb=memory(4000),
         runtime=240,

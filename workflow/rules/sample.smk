@@ -20,7 +20,7 @@ rule synthesise:
         "benchmarks/synthesise/{name}_{scatteritem}.tsv"
     conda:
         "../../environment.yml"
-    threads: workflow.cores
+    threads: CORES
     resources:
         mem_mb=memory(4000),
         runtime=120,

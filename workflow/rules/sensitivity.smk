@@ -21,7 +21,7 @@ rule sensitivity:
         "benchmarks/sensitivity/{name}.tsv"
     conda:
         "../../environment.yml"
-    threads: workflow.cores
+    threads: CORES
     resources:
         mem_mb=memory(4000),
         runtime=120,

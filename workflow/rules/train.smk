@@ -17,7 +17,7 @@ rule train:
         "benchmarks/train/{name}.tsv"
     conda:
         "../../environment.yml"
-    threads: workflow.cores
+    threads: CORES
     resources:
         mem_mb=training_memory,
         runtime=240,
