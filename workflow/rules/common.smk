@@ -117,8 +117,9 @@ def fraction_store(suffix):
 
 def generator(wildcards):
     """The model that has seen this fraction of the training patients."""
-    folder = "" if wildcards.fraction == "1" else f"/subsets/{wildcards.fraction}"
-    return f"results/{wildcards.name}{folder}/model.safetensors"
+    if wildcards.fraction == "1":
+        return "results/{name}/model.safetensors"
+    return "results/{name}/subsets/{fraction}/model.safetensors"
 
 
 def synthetic(file):

@@ -137,8 +137,7 @@ def work(job: stage.Job) -> None:
     manifest, options = read_json(job.inputs["manifest"]), job.settings.augmentation
     table = {row["id"]: row for row in read_table(job.inputs["table"])}
     told: dict[float, dict[str, list[Prediction]]] = defaultdict(lambda: defaultdict(list))
-    for path in job.lists["arms"]:
-        prediction = load(path)
+    for prediction in sorted(map(load, job.lists["arms"]), key=lambda one: one.about["seed"]):
         told[prediction.about["fraction"]][prediction.about["arm"]].append(prediction)
     fractions = {}
     for fraction, arms in sorted(told.items()):
