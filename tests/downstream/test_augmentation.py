@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from scansynth.downstream.augmentation import main
-from scansynth.downstream.words import HARMS, HELPS, NO_GAIN, OPEN, verdict
+from scansynth.downstream.report import HARMS, HELPS, NO_GAIN, OPEN, verdict
 from scansynth.files import read_json
 
 PATIENTS, SEEDS = 300, 3
