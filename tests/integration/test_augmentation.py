@@ -29,7 +29,9 @@ def planned(folder, **changes):
     """How many jobs of each rule would run."""
     said = snakemake(folder, RESULT, "--dry-run", **changes)
     lines = [line.split() for line in said.splitlines()]
-    return {words[0]: int(words[1]) for words in lines if len(words) == 2 and words[1].isdigit()}
+    return {
+        words[0]: int(words[1]) for words in lines if len(words) == 2 and words[0].isidentifier() and words[1].isdigit()
+    }
 
 
 @pytest.fixture(scope="module")
