@@ -72,6 +72,16 @@ def test_other_bytes_make_stale_what_is_made_of_them_too(project):
     assert found[MADE] == [f"{READ} is not the file that was read"]
 
 
+def test_a_result_of_another_store_is_stale_though_its_bytes_are_there(project):
+    store = "data/images/chest_128.npy"
+    write_text(project / store, "pixels")
+    read = {"path": store, "sha256": sha256(project / store)}
+    change_record(project, MADE, lambda record: record["inputs"].update(pixels=read))
+    assert MADE not in stale(project)
+    assert stale(project, images={"size": 64})[MADE][0] == f"{store} was read, data/images/chest_64.npy is wanted"
+    assert MADE not in stale(project)
+
+
 def test_other_code_is_named(project):
     change_record(project, MADE, lambda record: record["digests"]["modules"].update({"scansynth.gather": "0"}))
     assert stale(project)[MADE] == ["code changed: scansynth.gather"]

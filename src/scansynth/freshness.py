@@ -8,6 +8,7 @@ inputs.
 """
 
 import os
+import re
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -153,6 +154,7 @@ def reasons(result: Result, present: Present, experiments: Experiments, hashed: 
     for path, recorded_hash in (result.inputs | result.outputs).items():
         if Path(path).exists() and hashed(Path(path)) != recorded_hash:
             yield f"{path} is not the file that was {'read' if path in result.inputs else 'made'}"
+    yield from _elsewhere(result, experiments)
     yield from _changes(result.record["settings"], wanted(result, experiments), "")
     if changed := sorted(_differing(result.record["digests"].get("modules", {}), present.modules)):
         yield f"code changed: {', '.join(changed)}"
@@ -185,6 +187,25 @@ def wanted(result: Result, experiments: Experiments) -> dict[str, Any]:
         return recorded(parse_settings(stage, text))
     except (ScansynthError, KeyError, ValueError, IndexError):
         return result.record["settings"]
+
+
+def _elsewhere(result: Result, experiments: Experiments) -> Iterator[str]:
+    """Image stores that the result was made of, where its experiment now has another one: its data set, or its size."""
+    match Path(result.path.removesuffix(".record.json")).parts:
+        case "results", figure:
+            name = figure.rsplit("_", 1)[-1]
+        case "results", name, *_:
+            pass
+        case _:
+            return
+    if name not in experiments.experiments:
+        return
+    store = Path(experiments.images(name))
+    read = {Path(path) for path in result.inputs if Path(path).parent == store.parent}
+    if others := sorted(
+        path.as_posix() for path in read if not re.fullmatch(rf"{store.name}(_masks)?\.\w+", path.name)
+    ):
+        yield f"{others[0]} was read, {store}{Path(others[0]).suffix} is wanted"
 
 
 def _raw(folder: Path, experiments: Experiments, hashed: Remembered) -> Iterator[str]:

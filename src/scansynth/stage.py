@@ -9,6 +9,7 @@ import errno
 import itertools
 import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -55,11 +56,17 @@ def run(
     first = job.outputs[outputs[0]]
     with plain_errors(name), alone(_lock(first), f"making {first}"):
         for output in job.outputs.values():
-            for partial in output.parent.glob(f".{output.stem}.*.partial{output.suffix}"):
+            for partial in _partials(output):
                 partial.unlink()  # of a run that was killed while it wrote
         started = time.monotonic()
         work(job)
         write_record(name, job, seconds=time.monotonic() - started)
+
+
+def _partials(output: Path) -> list[Path]:
+    """What ``files.atomic`` has begun of the file, and of no other whose name begins like its own."""
+    name = re.compile(rf"\.{re.escape(output.stem)}\.\d+\.partial{re.escape(output.suffix)}")
+    return [path for path in output.parent.glob(".*.partial*") if name.fullmatch(path.name)]
 
 
 def record_path(output: Path) -> Path:

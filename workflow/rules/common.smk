@@ -40,7 +40,9 @@ def launcher(wildcards, resources):
 
 def training_memory(wildcards, attempt):
     """No more after the end of a slice, which is no lack of it."""
-    log = Path("logs", "train", f"{wildcards.name}.log")
+    fraction = f"_{wildcards.fraction}" if hasattr(wildcards, "fraction") else ""
+    stage = "generator" if fraction else "train"
+    log = Path("logs", stage, f"{wildcards.name}{fraction}.log")
     sliced = log.exists() and "the same command goes on from there" in log.read_text()
     return memory(6000)(wildcards, 1 if sliced else attempt)
 
@@ -123,11 +125,9 @@ def fraction_store(suffix):
 
 def generator(wildcards):
     """The model that has seen this fraction of the training patients."""
-    whole, part = (
-        "results/{name}/model.safetensors",
-        "results/{name}/subsets/{fraction}/model.safetensors",
-    )
-    return (whole if wildcards.fraction == "1" else part).format(**wildcards)
+    if wildcards.fraction == "1":
+        return "results/{name}/model.safetensors"
+    return "results/{name}/subsets/{fraction}/model.safetensors"
 
 
 def synthetic(file):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from scansynth import stage
-from scansynth.downstream import words
+from scansynth.downstream import report
 from scansynth.downstream.statistics import METRICS, Measured, holm, measured
 from scansynth.downstream.task import Row, Task
 from scansynth.errors import ScansynthError
@@ -126,7 +126,7 @@ def _compared(found: dict, baseline: str, others: list[str], relevant: float) ->
             "p": rounded(difference.p),
             "p_holm": rounded(p),
             "detectable": rounded(difference.detectable(len(others))),
-            "verdict": words.verdict(difference.value, difference.interval, p, relevant),
+            "verdict": report.verdict(difference.value, difference.interval, p, relevant),
         }
         for (arm, difference), p in zip(differences.items(), corrected, strict=True)
     }
@@ -137,8 +137,7 @@ def work(job: stage.Job) -> None:
     manifest, options = read_json(job.inputs["manifest"]), job.settings.augmentation
     table = {row["id"]: row for row in read_table(job.inputs["table"])}
     told: dict[float, dict[str, list[Prediction]]] = defaultdict(lambda: defaultdict(list))
-    for path in job.lists["arms"]:
-        prediction = load(path)
+    for prediction in sorted(map(load, job.lists["arms"]), key=lambda one: one.about["seed"]):
         told[prediction.about["fraction"]][prediction.about["arm"]].append(prediction)
     fractions = {}
     for fraction, arms in sorted(told.items()):
@@ -149,7 +148,7 @@ def work(job: stage.Job) -> None:
     phantom = manifest["origin"] == "phantom"
     result = {
         "question": "do synthetic images help a classifier of real ones?",
-        "conclusion": words.conclusion(fractions, options.relevant, phantom),
+        "conclusion": report.conclusion(fractions, options.relevant, phantom),
         "dataset": {
             "title": manifest["dataset"],
             "phantom": phantom,
@@ -164,8 +163,8 @@ def work(job: stage.Job) -> None:
         "fractions": fractions,
     }
     write_json(job.outputs["report"], result)
-    write_text(job.outputs["figures"], words.table(fractions))
-    words.draw(job.outputs["plot"], fractions)
+    write_text(job.outputs["figures"], report.table(fractions))
+    report.draw(job.outputs["plot"], fractions)
     job.facts |= {"predictions": len(job.lists["arms"])}
 
 
