@@ -19,8 +19,8 @@ def augmented(images: Tensor, random: np.random.Generator, flips: bool) -> Tenso
     """Images (n, channels, size, size) in 0 to 1, each changed in its own way, in 0 to 1.
 
     The ranges are small, as films differ: wider ones took longer than an arm has steps, and did worse than none on all
-    patients. Nothing is mirrored, since left is not right; with ``flips``, for tissue, images are mirrored and turned by
-    quarters as well.
+    patients. Nothing is mirrored, since left is not right; with ``flips``, for tissue, images are mirrored and turned
+    by quarters as well.
     """
     n = len(images)
     if flips:
