@@ -420,7 +420,7 @@ class Arm(Section):
     """The classifier of an arm: the same network and budget in each."""
 
     size: PositiveInt = Field(64, description="Pixels a side, at most, that it is given.")
-    steps: Annotated[int, Field(ge=10)] = Field(240, description="Optimiser steps, those of pre-training among them.")
+    steps: Annotated[int, Field(ge=10)] = Field(400, description="Optimiser steps, those of pre-training among them.")
     batch: Annotated[int, Field(ge=2)] = Field(32, description="Images a step.")
     learning_rate: PositiveFloat = Field(2e-3, description="Peak learning rate.")
     flips: bool = Field(False, description="Classical augmentation mirrors and turns images, where no side is up.")

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm import trange
 
-from scansynth.downstream.varied import varied
+from scansynth.downstream.classical import augmented
 from scansynth.evaluate.classifier import as_input
 from scansynth.sections import Arm as Options
 
@@ -78,7 +78,7 @@ def train(phases: Sequence[Phase], val: Images, classical: bool, options: Option
         pixels, shown = _batch(*plan[step], seed)
         images = as_input(pixels, options.size)
         if classical:
-            images = varied(images, np.random.default_rng([seed, step, 1]), options.flips)
+            images = augmented(images, np.random.default_rng([seed, step, 1]), options.flips)
         network.train()
         optimiser.zero_grad()
         loss = F.binary_cross_entropy_with_logits(network(2 * images - 1), torch.from_numpy(shown).float())

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from scansynth.downstream.varied import varied
+from scansynth.downstream.classical import augmented
 
 
 def spot():
@@ -19,7 +19,7 @@ def centre(image):
 
 
 def test_images_change_each_in_its_own_way_and_stay_images():
-    changed = varied(spot(), np.random.default_rng(0), flips=False)
+    changed = augmented(spot(), np.random.default_rng(0), flips=False)
     assert changed.shape == (6, 1, 32, 32) and changed.min() >= 0 and changed.max() <= 1
     places = torch.stack([centre(image) for image in changed])
     assert len(torch.unique(places.round(decimals=3), dim=0)) == 6
@@ -29,12 +29,12 @@ def test_images_change_each_in_its_own_way_and_stay_images():
 
 
 def test_it_is_a_function_of_the_generator():
-    first, again, other = (varied(spot(), np.random.default_rng([seed, 7]), flips=True) for seed in (0, 0, 1))
+    first, again, other = (augmented(spot(), np.random.default_rng([seed, 7]), flips=True) for seed in (0, 0, 1))
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
 def test_tissue_is_mirrored_and_turned():
-    changed = varied(spot().repeat(8, 1, 1, 1), np.random.default_rng(0), flips=True)
+    changed = augmented(spot().repeat(8, 1, 1, 1), np.random.default_rng(0), flips=True)
     places = torch.stack([centre(image) for image in changed]) - 15.5
     sides = {(int(place.abs().argmax()), bool(place[place.abs().argmax()] > 0)) for place in places}
     assert len(sides) == 4
