@@ -66,7 +66,7 @@ def test_the_other_embedded_experiments_run_from_nothing(tmp_path, experiment, s
 @pytest.mark.parametrize(("root", "said"), [(None, "data.root is not set"), ("empty", "no image found")])
 def test_a_supplied_folder_that_is_not_there_or_empty(tmp_path, root, said):
     (tmp_path / "empty").mkdir()
-    base = command("results/fid_rsna.json")
+    base = command("data/images/rsna_128.npy")
     config = "rsna={data: {root: empty}}" if root else "rsna={}"
     done = subprocess.run([*base[:-1], config], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode != 0
