@@ -136,7 +136,7 @@ class S3(Server):
         return [self.program, "serve", "s3", "--addr", f"127.0.0.1:{self.port}", "--config", os.devnull, str(self.root)]
 
     def environment(self):
-        return dict(os.environ) | {"RCLONE_AUTH_KEY": f'"{KEY},{SECRET}"', "RCLONE_DIR_CACHE_TIME": "0s"}
+        return dict(os.environ) | {"RCLONE_AUTH_KEY": f'"{KEY},{SECRET}"', "RCLONE_DIR_CACHE_TIME": "100ms"}
 
 
 class Folder:
