@@ -3,6 +3,7 @@
 What computes is imported where it is used, since gathering shards does without torch.
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -90,10 +91,15 @@ def sample_into(job: Job, denoiser: "Denoiser", known: "Vocabulary") -> None:
     job.facts |= facts | {"seed": options.seed, "images": options.count}
 
 
+def write_images(path: Path, pixels: np.ndarray) -> None:
+    """Write an array of images, atomically."""
+    with atomic(path) as partial:
+        np.save(partial, pixels, allow_pickle=False)
+
+
 def write_samples(job: Job, pixels: np.ndarray, conditions: list[dict[str, str]]) -> None:
     """Write the images and, a row an image, what each was asked to show."""
-    with atomic(job.outputs["samples"]) as partial:
-        np.save(partial, pixels, allow_pickle=False)
+    write_images(job.outputs["samples"], pixels)
     write_table(job.outputs["conditions"], COLUMNS, conditions)
 
 
@@ -110,8 +116,7 @@ def work(job: Job) -> None:
     conditions = draw_conditions(read_table(job.inputs["table"]), options.count, options.seed)[first:last]
     denoiser, facts = on_best_device(denoiser)
     pixels = synthesise(denoiser, known.encode(conditions), options, first)
-    with atomic(job.outputs["samples"]) as partial:
-        np.save(partial, pixels, allow_pickle=False)
+    write_images(job.outputs["samples"], pixels)
     job.facts |= facts
 
 

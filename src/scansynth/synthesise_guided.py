@@ -3,15 +3,12 @@
 Image i has the same condition and the same noise at every scale, so that scales differ by guidance alone.
 """
 
-import numpy as np
-
 from scansynth import model
 from scansynth.config import Settings
-from scansynth.files import atomic
 from scansynth.sections import Sample
 from scansynth.stage import Job, run
 from scansynth.store import read_table
-from scansynth.synthesise import draw_conditions, on_best_device, synthesise
+from scansynth.synthesise import draw_conditions, on_best_device, synthesise, write_images
 
 
 def at_scale(settings: Settings, scale: float, seed: int) -> Sample:
@@ -26,8 +23,7 @@ def work(job: Job) -> None:
     conditions = draw_conditions(read_table(job.inputs["table"]), options.count, options.seed, "val")
     denoiser, facts = on_best_device(denoiser)
     pixels = synthesise(denoiser, model.vocabulary(description).encode(conditions), options)
-    with atomic(job.outputs["samples"]) as partial:
-        np.save(partial, pixels, allow_pickle=False)
+    write_images(job.outputs["samples"], pixels)
     job.facts |= facts | {"guidance": options.guidance, "seed": options.seed, "images": options.count}
 
 

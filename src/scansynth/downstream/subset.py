@@ -1,16 +1,14 @@
 """The image store of a fraction of the training patients, for a generator and classifiers that have seen no others."""
 
-import csv
 import hashlib
-import io
 
 import numpy as np
 
 from scansynth import stage
 from scansynth.errors import ScansynthError
-from scansynth.files import write_json, write_text
+from scansynth.files import write_json
 from scansynth.prepare.array import growing
-from scansynth.store import COLUMNS, Store, open_store
+from scansynth.store import COLUMNS, Store, open_store, write_table
 
 COUNTED = ("splits", "quarantined", "quarantined_count", "duplicates", "duplicates_across_splits")  # of the whole store
 BATCH = 256  # images copied at once
@@ -47,11 +45,7 @@ def work(job: stage.Job) -> None:
             array.append(store.pixels[indices[start : start + BATCH]])
     rows = [store.table[i] | {"mask": ""} for i in indices]  # masks lie in the whole store
     patients = {row["patient"] for row in rows if row["split"] == "train"}
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(job.outputs["rows"], text.getvalue())
+    write_table(job.outputs["rows"], COLUMNS, rows)
     about = {key: value for key, value in store.manifest.items() if key not in COUNTED}
     about |= {"images": len(rows), "patients": len({row["patient"] for row in rows}), "masks": 0}
     about |= {"subset": {"fraction": fraction, "seed": seed, "training_patients": len(patients)}}
