@@ -57,6 +57,11 @@ class Vocabulary:
         return (2 * years - youngest - oldest) / max(oldest - youngest, 1)
 
 
+def labelled(row: Mapping[str, str], no_finding: str) -> bool:
+    """Whether it is known what an image shows: where absence has a label (``no_finding``), no label says nothing."""
+    return bool(row["findings"]) or not no_finding
+
+
 def vocabulary(manifest: Mapping[str, Any]) -> Vocabulary:
     """The vocabulary of an image store's manifest, or of a model's description."""
     return Vocabulary(manifest["findings"], manifest["views"], manifest["sexes"], manifest["ages"])

@@ -43,6 +43,7 @@ from scansynth.sections import (
 )
 
 T = TypeVar("T", bound=BaseModel)
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # several times as fast, where PyYAML was built with libyaml
 Preset = Literal["laptop", "recommended", "full"]
 
 
@@ -250,7 +251,7 @@ def _allowed(prop: dict[str, Any]) -> str:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)
     except FileNotFoundError:
         known = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml"))) or "none"
         raise ScansynthError(f"{path}: there is no such file; known in {path.parent}: {known}") from None

@@ -8,6 +8,7 @@ import ast
 import hashlib
 import json
 import sys
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,12 @@ def libraries(*modules: str) -> dict[str, str]:
     """The versions of the libraries that they can load, of those whose version can change a number."""
     names = {name for part in _closures(modules) for name in _contents(_file(part))["libraries"]}
     found = sorted({library for name in names for library in LIBRARIES.get(name, ())})
-    return {library: metadata.version(library) for library in found}
+    return {library: _version(library) for library in found}
+
+
+@cache
+def _version(library: str) -> str:
+    return metadata.version(library)
 
 
 def closure(module: str) -> set[str]:

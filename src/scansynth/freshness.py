@@ -69,8 +69,9 @@ def settle(experiments: Experiments) -> dict[str, list[str]]:
     refuse_links(results)
     for result in results:
         stage = result.record["stage"]
-        present = stages.setdefault(stage, Present(stage))
-        result.reasons = list(reasons(result, present, experiments, hashed))
+        if stage not in stages:
+            stages[stage] = Present(stage)
+        result.reasons = list(reasons(result, stages[stage], experiments, hashed))
     hashed.save()
     stale = {str(path): result.reasons for result in results if result.reasons for path in result.written}
     for path in unvouched(results):

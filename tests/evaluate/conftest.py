@@ -14,7 +14,7 @@ def write_store(folder, pixels, rows, findings=("Bright", "No Finding"), origin=
     lines += [f"{i},{i},{split},{found},{view},M,50,{i}.png," for i, (split, found, view) in enumerate(rows)]
     path.with_suffix(".csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     manifest = {"dataset": "toy", "origin": origin, "channels": ["gray"], "findings": list(findings)}
-    manifest |= {"views": ["PA", "AP"], "sexes": ["M"], "ages": [50, 50]}
+    manifest |= {"views": ["PA", "AP"], "sexes": ["M"], "ages": [50, 50], "no_finding": ""}
     path.with_suffix(".json").write_text(json.dumps(manifest), encoding="utf-8")
     return path
 

@@ -8,7 +8,8 @@ import pytest
 from scansynth.evaluate.fidelity import aurocs, label_fidelity, view_accuracy
 from scansynth.evaluate.imagesets import ImageSet
 
-READER = SimpleNamespace(findings=["Mass", "Nodule"], views=["AP", "PA"])
+ABOUT = SimpleNamespace(no_finding="")
+READER = SimpleNamespace(findings=["Mass", "Nodule"], views=["AP", "PA"], about=ABOUT)
 ROWS = [{"findings": "Mass" if i < 20 else "Nodule|Other", "view": "PA" if i % 2 else "AP"} for i in range(40)]
 
 
@@ -28,6 +29,17 @@ def test_classes_with_too_few_images_are_left_out():
     assert aurocs(np.zeros((40, 4)), rows, READER) == {}
 
 
+def test_images_without_a_label_say_nothing_where_absence_has_one():
+    generator = np.random.default_rng(0)
+    probabilities = generator.random((40, 4))
+    unknown = [row | {"findings": "" if i % 3 else row["findings"]} for i, row in enumerate(ROWS)]
+    asked = SimpleNamespace(**{**vars(READER), "about": SimpleNamespace(no_finding="Other")})
+    known = [i for i in range(40) if not i % 3]
+    found = aurocs(probabilities[known], [ROWS[i] for i in known], READER)
+    assert aurocs(probabilities, unknown, asked)["Mass"] == found["Mass"]
+    assert aurocs(probabilities, unknown, READER)["Mass"] != found["Mass"]
+
+
 def test_views_are_compared_with_those_asked_for():
     probabilities = np.zeros((40, 4))
     probabilities[:, 3] = 1  # PA, which every second one was to be
@@ -40,7 +52,7 @@ def test_views_are_compared_with_those_asked_for():
 class Told:
     """A reader that is told the truth of one set, and reads the other at random."""
 
-    findings, views = READER.findings, READER.views
+    findings, views, about = READER.findings, READER.views, ABOUT
 
     def probabilities(self, pixels):
         truth = np.array([[i < 20, i >= 20, i % 2 == 0, i % 2 == 1] for i in pixels[:, 0, 0, 0]], dtype=float)
@@ -79,7 +91,8 @@ def test_intervals_are_over_patients():
     patients = np.repeat(np.arange(8), 5)
     scores = np.array([0.9, 0.8, 0.7, 0.2, 0.6, 0.4, 0.3, 0.1])[patients]
     rows = [{"findings": "Mass" if patient < 4 else "", "view": ""} for patient in patients]
-    reader = SimpleNamespace(findings=["Mass"], views=[], probabilities=lambda pixels: scores[pixels[:, 0, 0, 0], None])
+    reader = SimpleNamespace(findings=["Mass"], views=[], about=ABOUT)
+    reader.probabilities = lambda pixels: scores[pixels[:, 0, 0, 0], None]
     array = np.arange(40, dtype=np.uint8).reshape(-1, 1, 1, 1)
     widths = {}
     for name, groups in (("images", np.arange(40)), ("patients", patients)):

@@ -136,7 +136,7 @@ class Constant:
 
     def __init__(self, findings, views, values):
         self.findings, self.views, self.values = findings, views, np.array(values)
-        self.about = reader.About(1, tuple(findings), tuple(views), {}, None if findings or views else "nothing")
+        self.about = reader.About(1, tuple(findings), tuple(views), "", {}, None if findings or views else "nothing")
 
     def probabilities(self, pixels):
         return np.tile(self.values, (len(pixels), 1))[:, : len(self.findings) + len(self.views)]

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from scansynth.conditions import labelled
 from scansynth.errors import ScansynthError
 from scansynth.sections import Task as Options
 
@@ -43,8 +44,8 @@ class Task:
 
     def _asked(self, row: Row) -> bool:
         if not self.only.target or self.only.against == "absence":
-            return True
-        return self.only.target in row["findings"].split("|") or row["findings"] in ("", self.no_finding)
+            return labelled(row, self.no_finding)
+        return self.only.target in row["findings"].split("|") or row["findings"] == self.no_finding
 
 
 def task_of(table: list[Row], manifest: dict[str, Any], options: Options) -> Task:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
+from scansynth.conditions import labelled
 from scansynth.evaluate.bootstrap import Estimate, multiplicities
 from scansynth.evaluate.imagesets import ImageSet
 
@@ -21,9 +22,10 @@ def aurocs(probabilities: np.ndarray, rows: list[dict[str, str]], reader: "Reade
     ``probabilities`` are the reader's, (n, findings + views); ``rows`` say what the images show, or were asked to.
     """
     found = {}
-    for name, shown in truth(rows, reader).items():
-        if LEAST <= shown.sum() <= len(shown) - LEAST:
-            found[name] = float(roc_auc_score(shown, probabilities[:, _classes(reader).index(name)]))
+    for i, (name, shown) in enumerate(truth(rows, reader).items()):
+        area = _areas(probabilities[:, i], shown, np.empty((0, len(rows))))[0]
+        if np.isfinite(area):
+            found[name] = float(area)
     return found
 
 
@@ -34,9 +36,12 @@ def view_accuracy(probabilities: np.ndarray, rows: list[dict[str, str]], reader:
 
 
 def truth(rows: list[dict[str, str]], reader: "Reader") -> dict[str, np.ndarray]:
-    """Whether each image shows each class: bool (n,) by the class's name."""
-    findings = {name: np.array([name in row["findings"].split("|") for row in rows]) for name in reader.findings}
-    return findings | {name: np.array([row["view"] == name for row in rows]) for name in reader.views}
+    """1 where an image shows a class, 0 where not, NaN where nobody knows: float64 (n,) by the class's name."""
+    known, seen = [labelled(row, reader.about.no_finding) for row in rows], [bool(row["view"]) for row in rows]
+    shown = {name: [name in row["findings"].split("|") for row in rows] for name in reader.findings}
+    views = {name: [row["view"] == name for row in rows] for name in reader.views}
+    found = {name: np.where(known, each, np.nan) for name, each in shown.items()}
+    return found | {name: np.where(seen, each, np.nan) for name, each in views.items()}
 
 
 def label_fidelity(sets: dict[str, ImageSet], reader: "Reader", replicates: int, seed: int) -> dict[str, Any]:
@@ -62,12 +67,10 @@ def label_fidelity(sets: dict[str, ImageSet], reader: "Reader", replicates: int,
     return found
 
 
-def _classes(reader: "Reader") -> list[str]:
-    return [*reader.findings, *reader.views]
-
-
 def _areas(scores: np.ndarray, shown: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     """The area of all images, then that of each replicate: (1 + replicates,), NaN where too few show the class."""
+    known = np.isfinite(shown)
+    shown, scores, drawn = shown[known] == 1, scores[known], drawn[:, known]
     if not LEAST <= shown.sum() <= len(shown) - LEAST:
         return np.full(1 + len(drawn), np.nan)
     counts = np.vstack([np.ones(len(scores)), drawn])
@@ -82,7 +85,7 @@ def _areas(scores: np.ndarray, shown: np.ndarray, drawn: np.ndarray) -> np.ndarr
 
 def _described(areas: np.ndarray, shown: np.ndarray) -> dict[str, Any]:
     reason = f"fewer than {LEAST} images show it, or do not" if np.isnan(areas[0]) else None
-    return {**_share(areas), "reason": reason, "positive": int(shown.sum()), "negative": int((~shown).sum())}
+    return {**_share(areas), "reason": reason, "positive": int((shown == 1).sum()), "negative": int((shown == 0).sum())}
 
 
 def _share(values: np.ndarray) -> dict[str, Any]:

@@ -48,11 +48,11 @@ def misread(images: ImageSet, reader: Reader, options: Filters) -> dict[str, np.
     shown, nobody = truth(images.rows, reader), np.zeros(len(images), dtype=bool)
     refused = {}
     if options.finding > 0:
-        low = [shown[name] & (found[:, i] < options.finding) for i, name in enumerate(reader.findings)]
+        low = [(shown[name] == 1) & (found[:, i] < options.finding) for i, name in enumerate(reader.findings)]
         refused["finding"] = np.any([nobody, *low], axis=0)
     if options.view:
         read = seen.argmax(1) if reader.views else nobody
-        other = [shown[name] & (read != i) for i, name in enumerate(reader.views)]
+        other = [(shown[name] == 1) & (read != i) for i, name in enumerate(reader.views)]
         refused["view"] = np.any([nobody, *other], axis=0)
     return refused
 

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from tqdm import trange
 
 from scansynth import stage
+from scansynth.conditions import labelled
 from scansynth.errors import ScansynthError
 from scansynth.evaluate.classifier import as_input, block
 from scansynth.evaluate.fidelity import aurocs
@@ -37,6 +38,7 @@ class About:
     channels: int
     findings: tuple[str, ...]
     views: tuple[str, ...]
+    no_finding: str  # the label for the absence of findings, if that has one
     val_aurocs: dict[str, float]  # of the classes that have enough images there
     reason: str | None  # why it tells nothing apart, if so
 
@@ -77,12 +79,13 @@ def train(store: Store, options: Options) -> Reader:
     if not rows:
         raise ScansynthError("the training split is empty: a reader needs images to learn from (images.train)")
     findings, views = _told_apart(rows, "findings"), _told_apart(rows, "view")
-    channels = store.pixels.shape[1]
+    channels, no_finding = store.pixels.shape[1], store.manifest["no_finding"]
     if not findings and not views:
-        return Reader(nn.Identity(), About(channels, (), (), {}, "all training images have the same labels, or none"))
+        reason = "all training images have the same labels, or none"
+        return Reader(nn.Identity(), About(channels, (), (), no_finding, {}, reason))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
-        about = About(channels, findings, views, {}, None)
+        about = About(channels, findings, views, no_finding, {}, None)
         network = _network(about)
     best, weights = {}, None
     for state in _states(network, store, about, options):
@@ -91,7 +94,7 @@ def train(store: Store, options: Options) -> Reader:
             best, weights = scores, {name: value.clone() for name, value in state.items()}
         network.train()
     network.load_state_dict(weights)
-    return Reader(network, About(channels, findings, views, best, None))
+    return Reader(network, About(channels, findings, views, no_finding, best, None))
 
 
 def save(path: Path, reader: Reader) -> None:
@@ -166,8 +169,9 @@ def _states(network: nn.Module, store: Store, about: About, options: Options) ->
 def _loss(logits: Tensor, targets: Tensor, about: About) -> Tensor:
     (found, seen), (findings, views) = _split(logits, about), _split(targets, about)
     loss = torch.zeros(())
-    if about.findings:
-        loss = loss + F.binary_cross_entropy_with_logits(found, findings)
+    known = findings.isfinite().all(1)
+    if about.findings and known.any():
+        loss = loss + F.binary_cross_entropy_with_logits(found[known], findings[known])
     if about.views:
         loss = loss - (seen.log_softmax(1) * views).sum(1).mean()  # nothing of an image whose view is unknown
     return loss
@@ -179,8 +183,9 @@ def _input(pixels: np.ndarray) -> Tensor:
 
 
 def _targets(rows: list[dict[str, str]], about: About) -> Tensor:
-    """1 for each finding that an image shows, and for its view: float32 (n, findings + views)."""
-    found = [[label in row["findings"].split("|") for label in about.findings] for row in rows]
+    """1 for each finding that an image shows, and for its view; NaN where unknown: float32 (n, findings + views)."""
+    found = np.array([[label in row["findings"].split("|") for label in about.findings] for row in rows], np.float32)
+    found[[not labelled(row, about.no_finding) for row in rows]] = np.nan
     seen = [[label == row["view"] for label in about.views] for row in rows]
     return torch.from_numpy(np.hstack([found, seen]).astype(np.float32))
 
