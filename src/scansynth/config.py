@@ -85,6 +85,13 @@ class Experiment(Section):
             raise ValueError(f"patches.stain is {self.patches.stain}: that needs images.channels rgb")
         return self
 
+    @model_validator(mode="after")
+    def _mixed_batches_have_both(self) -> "Experiment":
+        for name in self.augmentation.arms:
+            if name.startswith("mixed") and not 0 < self.arm.synthetic_of(name) < self.arm.batch:
+                raise ValueError(f"augmentation.arms: {name} leaves one kind none of the {self.arm.batch} of arm.batch")
+        return self
+
 
 class Settings(BaseModel):
     """The sections that a stage was given; the others are None."""

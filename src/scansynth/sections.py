@@ -1,6 +1,6 @@
 """The sections of the configuration: the registration of a data set, and what an experiment may say of each stage."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 
@@ -425,11 +425,18 @@ class Arm(Section):
     learning_rate: PositiveFloat = Field(2e-3, description="Peak learning rate.")
     flips: bool = Field(False, description="Classical augmentation mirrors and turns images, where no side is up.")
 
+    def synthetic_of(self, arm: str) -> int:
+        """Synthetic images in a batch of the arm mixed_N: N for each real one, rounded; 0 of other arms."""
+        if not arm.startswith("mixed_"):
+            return 0
+        ratio = float(arm.split("_")[1])
+        return round(self.batch * ratio / (1 + ratio))
+
 
 class Augmentation(Section):
     """Whether synthetic images help a classifier."""
 
-    fractions: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)] = Field(
+    fractions: Annotated[tuple[Annotated[float, Field(ge=0.001, le=1)], ...], Field(min_length=1)] = Field(
         (0.1, 1.0), description="Shares of the training patients that an arm, and its generator, may have."
     )
     arms: Annotated[tuple[ArmName, ...], Field(min_length=1)] = Field(
@@ -444,3 +451,10 @@ class Augmentation(Section):
     relevant: PositiveFloat = Field(0.02, description="Difference of the mean AUROC that would matter.")
     bootstrap: Annotated[int, Field(ge=2)] = Field(1000, description="Bootstrap replicates.")
     seed: Seed = Field(0, description="Seed of the replicates.")
+
+    @field_validator("fractions", "arms")
+    @classmethod
+    def _each_once(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len({f"{each:g}" if isinstance(each, float) else each for each in value}) < len(value):
+            raise ValueError("each may be named once")
+        return value

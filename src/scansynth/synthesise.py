@@ -10,6 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from scansynth.conditions import COLUMNS
+from scansynth.errors import ScansynthError
 from scansynth.files import atomic
 from scansynth.sections import Sample
 from scansynth.shards import share
@@ -24,8 +25,14 @@ if TYPE_CHECKING:
 
 
 def draw_conditions(table: list[dict[str, str]], count: int, seed: int, split: str = "train") -> list[dict[str, str]]:
-    """What each image to be made is to show: findings, view, sex and age of an image of the split, drawn at random."""
+    """What each image to be made is to show: findings, view, sex and age of an image of the split, drawn at random.
+
+    Raises:
+        ScansynthError: if the split has no image.
+    """
     pool = [row for row in table if row["split"] == split]
+    if count and not pool:
+        raise ScansynthError(f"no image is in the split {split!r}, whose labels are asked for: see images.{split}")
     drawn = [pool[np.random.default_rng([seed, i, 1]).integers(len(pool))] for i in range(count)]
     return [{column: row[column] for column in COLUMNS} for row in drawn]
 

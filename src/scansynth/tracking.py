@@ -12,8 +12,10 @@ import json
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from scansynth import digest
 from scansynth.files import read_json, write_json
 
 RESULTS, BENCHMARKS = Path("results"), Path("benchmarks")
-ARTIFACTS = ("samples.png", "loss.svg", "memorization.png", "anatomy.svg", "guidance.svg")
+ARTIFACTS = ("samples.png", "loss.svg", "memorization.png", "anatomy.svg", "guidance.svg", "augmentation.svg")
 DATABASE = "sqlite:///mlflow.db"
 SEEN = Path(".scansynth/tracked.json")  # which states were seen where: it saves asking, and may be deleted
 CONFLICTS = ("BAD_REQUEST", "INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS")  # another was at the same just then
@@ -50,10 +52,12 @@ def print_timings(rows: list[tuple[str, float, float]]) -> None:
 
 
 def records(name: str) -> dict[str, Any]:
-    """The records of an experiment's outputs by stage, as far as there are any."""
+    """The records of an experiment's outputs, by stage, and by file as well where it made several."""
     files = [*RESULTS.glob(f"{name}/*.record.json"), *RESULTS.glob(f"*_{name}.record.json")]
-    found = [read_json(file) for file in files]
-    return {record["stage"]: record for record in sorted(found, key=lambda record: record["stage"])}
+    found = {file.name.removesuffix(".record.json"): read_json(file) for file in files}
+    ran = Counter(record["stage"] for record in found.values())
+    keys = {file: one["stage"] if ran[one["stage"]] == 1 else f"{one['stage']}.{file}" for file, one in found.items()}
+    return {key: found[file] for file, key in sorted(keys.items(), key=itemgetter(1))}
 
 
 def numbers(value: Any) -> Iterator[tuple[str, float]]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from scansynth.downstream.arm import main, phases
-from scansynth.downstream.augmentation import at_fraction, load
+from scansynth.downstream.augmentation import at_fraction, compare, load
 from scansynth.downstream.classifier import Images
 from scansynth.downstream.task import Task
 from scansynth.sections import Arm, Augmentation
@@ -69,7 +69,9 @@ def planted(chests, tmp_path_factory):
     arms["classical"] = arms["real"]
     table = {row["id"]: row for row in chests.rows}
     task = Task(("Effusion",), Options(**SETTINGS["task"]), "No Finding")
-    return arms, at_fraction(arms, table, task, Augmentation(bootstrap=500))["arms"]
+    report, metrics = at_fraction(arms, table, task, Augmentation(bootstrap=500))
+    compare({"1": report}, {"1": metrics}, 0.02)
+    return arms, report["arms"]
 
 
 def test_real_images_teach_something(planted):

@@ -112,6 +112,24 @@ def test_without_enough_patients_nothing_is_said(tmp_path, monkeypatch):
     assert found["fractions"]["0.1"]["arms"]["mixed_1"]["auroc"] is None
 
 
+def test_correction_is_for_all_arms_at_all_fractions(tmp_path, monkeypatch, found):
+    monkeypatch.chdir(tmp_path)
+    twice = run(tmp_path, [path for fraction in ("0.1", "1") for path in predictions(tmp_path, QUALITY, fraction)])
+    once, again = (each["fractions"]["0.1"]["arms"]["synthetic"]["beside"]["classical"] for each in (found, twice))
+    assert once["p"] == again["p"] and once["p_holm"] == pytest.approx(3 * once["p"], rel=1e-2)
+    assert again["p_holm"] == pytest.approx(6 * once["p"], rel=0.5) and again["detectable"] > once["detectable"]
+
+
+def test_arms_of_different_images_are_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    paths = predictions(tmp_path, QUALITY)
+    with np.load(paths[-1]) as file:
+        np.savez(paths[-1], **{**file, "test_ids": file["test_ids"][::-1]})
+    with pytest.raises(SystemExit):
+        run(tmp_path, paths)
+    assert "oversampled was asked about other test images" in capsys.readouterr().err
+
+
 def test_table_and_plot_have_every_arm_and_fraction(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     paths = [path for fraction in ("0.1", "1") for path in predictions(tmp_path, QUALITY, fraction)]
@@ -140,6 +158,7 @@ def test_table_and_plot_have_every_arm_and_fraction(tmp_path, monkeypatch):
         (-0.05, (-0.09, -0.01), 0.01, HARMS),
         (0.0, (-0.01, 0.01), 0.9, NO_GAIN),
         (0.0, (-0.03, 0.03), 0.9, OPEN),
+        (0.01, (0.005, 0.015), 0.001, NO_GAIN),  # a gain, and too small to matter
         (0.05, (0.01, 0.09), 0.06, OPEN),  # significant before the correction only
     ],
 )

@@ -29,7 +29,7 @@ REAL = ("real", CLASSICAL)  # arms that do without synthetic images; the others 
 
 def phases(arm: str, real: Images, common: Images, rare: Images, options: Options) -> list[Phase]:
     """What the arm is trained on; ``common`` are the synthetic images of all classes, ``rare`` those of the rarest."""
-    kind, _, ratio = arm.removesuffix(f"_{CLASSICAL}").partition("_")
+    kind = arm.removesuffix(f"_{CLASSICAL}").split("_")[0]
     batch, steps = options.batch, options.steps
     match kind:
         case "real" | "classical":
@@ -37,7 +37,7 @@ def phases(arm: str, real: Images, common: Images, rare: Images, options: Option
         case "synthetic":
             return [Phase(steps, [(common, batch)])]
         case "mixed":
-            synthetic = round(batch * float(ratio) / (1 + float(ratio)))
+            synthetic = options.synthetic_of(arm)
             return [Phase(steps, [(real, batch - synthetic), (common, synthetic)])]
         case "pretrained":
             return [Phase(steps // 2, [(common, batch)]), Phase(steps - steps // 2, [(real, batch)])]
@@ -62,10 +62,9 @@ def images_of(store: Store, task: Task, split: str) -> Images:
 def predict(arm: str, seed: int, store: Store, synthetic: tuple[Images, Images], settings: Settings) -> dict:
     """Train the arm's classifier; probabilities of the classes for validation and test images, and the history."""
     task, options = task_of(store.table, store.manifest, settings.task), settings.arm
-    real, val = images_of(store, task, "train"), images_of(store, task, "val")
+    real, val, test = (images_of(store, task, split) for split in ("train", "val", "test"))
     plan = phases(arm, real, *synthetic, options)
     trained = train(plan, val, arm.endswith(CLASSICAL), options, seed)
-    test = task.rows(store.table, "test")
     sources = [images for phase in plan for images, _ in phase.sources]
     return {
         "about": {
@@ -81,8 +80,8 @@ def predict(arm: str, seed: int, store: Store, synthetic: tuple[Images, Images],
         },
         "history": trained.history,
         "val": trained.probabilities(val.pixels, options.size),
-        "test": trained.probabilities(store.pixels[test], options.size),
-        "test_ids": np.array([store.table[i]["id"] for i in test]),
+        "test": trained.probabilities(test.pixels, options.size),
+        "test_ids": np.array([store.table[i]["id"] for i in task.rows(store.table, "test")]),
     }
 
 

@@ -22,7 +22,8 @@ BASELINES = ("classical", "real")
 METHOD = (
     "value: mean over seeds of the mean over classes. Its variance is that over resampled test patients (all their "
     "images at once), the same ones for all arms, plus that of the seeds' mean; intervals and p by Student's t with "
-    "Satterthwaite's degrees of freedom. Differences are taken pair by pair: patient by patient, seed by seed"
+    "Satterthwaite's degrees of freedom. Differences are taken pair by pair: patient by patient, seed by seed. Each "
+    "fraction has one generator: what another training of it would give is not in the interval"
 )
 
 
@@ -41,9 +42,21 @@ def load(path: Path) -> Prediction:
         return Prediction(json.loads(str(file["about"])), file["test"].astype(np.float64), file["test_ids"].tolist())
 
 
-def at_fraction(arms: dict[str, list[Prediction]], table: dict[str, Row], task: Task, options: Options) -> dict:
-    """The figures of all arms at one fraction, and what each is beside ``classical`` and ``real``."""
+Metrics = dict[str, list[Measured]]  # each of METRICS, of each class that can be measured
+
+
+def at_fraction(
+    arms: dict[str, list[Prediction]], table: dict[str, Row], task: Task, options: Options
+) -> tuple[dict[str, Any], dict[str, Metrics]]:
+    """The figures of all arms at one fraction, for the report and for ``compare``.
+
+    Raises:
+        ScansynthError: if the arms were asked about different images.
+    """
     ids = arms["real"][0].test_ids
+    for arm, predictions in arms.items():
+        if any(prediction.test_ids != ids for prediction in predictions):
+            raise ScansynthError(f"--arms: {arm} was asked about other test images than real: make the arms anew")
     rows, shown = [table[i] for i in ids], task.truth([table[i] for i in ids])
     groups = np.unique([row["patient"] for row in rows], return_inverse=True)[1]
     classes = {
@@ -52,7 +65,7 @@ def at_fraction(arms: dict[str, list[Prediction]], table: dict[str, Row], task: 
     usable = [i for i, name in enumerate(task.classes) if classes[name]["reason"] is None]
     weights = multiplicities(np.random.default_rng(options.seed), groups, options.bootstrap)
     found = {arm: _measured(predictions, shown, usable, weights) for arm, predictions in arms.items()}
-    result = {
+    return {
         "training_patients": arms["real"][0].about["patients"],
         "training_images": arms["real"][0].about["real"],
         "training_images_shown": arms["real"][0].about["shown"],
@@ -60,12 +73,32 @@ def at_fraction(arms: dict[str, list[Prediction]], table: dict[str, Row], task: 
         "test_images": len(rows),
         "classes": classes,
         "arms": {arm: _as_json(arms[arm], found[arm], task, usable) for arm in arms},
-    }
+    }, found
+
+
+def compare(fractions: dict[str, dict[str, Any]], found: dict[str, dict[str, Metrics]], relevant: float) -> None:
+    """Write into ``fractions`` what each arm is beside ``classical`` and ``real``, by all metrics ``found``.
+
+    p is corrected for all arms at all fractions that are held against the same one: the conclusion is of them all.
+    """
     for baseline, no_others in {"classical": BASELINES, "real": ("real",)}.items():
-        others = [arm for arm in arms if arm not in no_others]
-        for arm, compared in _compared(found, baseline, others, options.relevant).items():
-            result["arms"][arm]["beside"][baseline] = compared
-    return result
+        differences = {
+            (fraction, arm): Measured.mean(arms[arm]["auroc"]) - Measured.mean(arms[baseline]["auroc"])
+            for fraction, arms in found.items()
+            for arm in arms
+            if arm not in no_others and arms[baseline]["auroc"]
+        }
+        corrected = holm([difference.p for difference in differences.values()])
+        for ((fraction, arm), difference), p in zip(differences.items(), corrected, strict=True):
+            fractions[fraction]["arms"][arm]["beside"][baseline] = {
+                "difference": rounded(difference.value),
+                "interval": [rounded(end) for end in difference.interval],
+                "seeds": [rounded(float(value)) for value in difference.seeds],
+                "p": rounded(difference.p),
+                "p_holm": rounded(p),
+                "detectable": rounded(difference.detectable(len(differences))),
+                "verdict": report.verdict(difference.value, difference.interval, p, relevant),
+            }
 
 
 def _counted(shown: np.ndarray, groups: np.ndarray, least: int) -> dict[str, Any]:
@@ -76,17 +109,14 @@ def _counted(shown: np.ndarray, groups: np.ndarray, least: int) -> dict[str, Any
     return {"images": int(shown.sum()), **numbers, "reason": reason}
 
 
-def _measured(
-    predictions: list[Prediction], shown: np.ndarray, usable: list[int], weights: np.ndarray
-) -> dict[str, list[Measured]]:
-    """Each metric of an arm, of each class that can be measured."""
+def _measured(predictions: list[Prediction], shown: np.ndarray, usable: list[int], weights: np.ndarray) -> Metrics:
     probabilities = np.stack([prediction.test for prediction in predictions])
     return {
         metric: [measured(metric, probabilities[..., i], shown[:, i], weights) for i in usable] for metric in METRICS
     }
 
 
-def _as_json(predictions: list[Prediction], found: dict[str, list[Measured]], task: Task, usable: list[int]) -> dict:
+def _as_json(predictions: list[Prediction], found: Metrics, task: Task, usable: list[int]) -> dict:
     names = [task.classes[i] for i in usable]
     abouts = [prediction.about for prediction in predictions]
     return {
@@ -111,27 +141,6 @@ def _value(of: Measured) -> dict[str, Any]:
     }
 
 
-def _compared(found: dict, baseline: str, others: list[str], relevant: float) -> dict[str, Any]:
-    """The difference of each arm's mean AUROC from the baseline's, corrected for the number of arms."""
-    if not found[baseline]["auroc"]:
-        return dict.fromkeys(others)
-    means = {arm: Measured.mean(found[arm]["auroc"]) for arm in (baseline, *others)}
-    differences = {arm: means[arm] - means[baseline] for arm in others}
-    corrected = holm([difference.p for difference in differences.values()])
-    return {
-        arm: {
-            "difference": rounded(difference.value),
-            "interval": [rounded(end) for end in difference.interval],
-            "seeds": [rounded(float(value)) for value in difference.seeds],
-            "p": rounded(difference.p),
-            "p_holm": rounded(p),
-            "detectable": rounded(difference.detectable(len(others))),
-            "verdict": report.verdict(difference.value, difference.interval, p, relevant),
-        }
-        for (arm, difference), p in zip(differences.items(), corrected, strict=True)
-    }
-
-
 def work(job: stage.Job) -> None:
     """Hold all arms against each other; write the result, its table and its plot."""
     manifest, options = read_json(job.inputs["manifest"]), job.settings.augmentation
@@ -139,12 +148,14 @@ def work(job: stage.Job) -> None:
     told: dict[float, dict[str, list[Prediction]]] = defaultdict(lambda: defaultdict(list))
     for prediction in sorted(map(load, job.lists["arms"]), key=lambda one: one.about["seed"]):
         told[prediction.about["fraction"]][prediction.about["arm"]].append(prediction)
-    fractions = {}
+    fractions, found = {}, {}
     for fraction, arms in sorted(told.items()):
         if missing := [arm for arm in BASELINES if arm not in arms]:
             raise ScansynthError(f"--arms has no {' and no '.join(missing)} at fraction {fraction:g}")
         task = Task(tuple(arms["real"][0].about["classes"]), job.settings.task, manifest["no_finding"])
-        fractions[f"{fraction:g}"] = at_fraction(arms, table, task, options)
+        key = f"{fraction:g}"
+        fractions[key], found[key] = at_fraction(arms, table, task, options)
+    compare(fractions, found, options.relevant)
     phantom = manifest["origin"] == "phantom"
     result = {
         "question": "do synthetic images help a classifier of real ones?",
@@ -157,8 +168,8 @@ def work(job: stage.Job) -> None:
         "task": job.settings.task.model_dump(mode="json") | {"no_finding": manifest["no_finding"]},
         "budget": job.settings.arm.model_dump(mode="json"),
         "interval": {"level": 0.95, "method": METHOD, "replicates": options.bootstrap, "seed": options.seed},
-        "correction": "Holm, over the arms that are held against the same one at the same fraction",
-        "detectable": "smallest true difference found with 80% power, at level 0.05 shared by the arms (Bonferroni)",
+        "correction": "Holm, over all arms at all fractions that are held against the same one",
+        "detectable": "smallest true difference found with 80% power at level 0.05 shared by all of these (Bonferroni)",
         "relevant": options.relevant,
         "fractions": fractions,
     }

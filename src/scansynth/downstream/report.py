@@ -13,10 +13,12 @@ COLUMNS = ("fraction", "arm", "class", "metric", "value", "low", "high", "p_holm
 
 
 def verdict(difference: float, interval: tuple[float, float], p: float, relevant: float) -> str:
-    """What a difference from the arm to beat means; ``p`` is corrected for the number of arms."""
-    if p < LEVEL:
-        return HELPS if difference > 0 else HARMS
-    return NO_GAIN if interval[1] < relevant else OPEN
+    """What a difference from the arm to beat means; ``p`` is corrected for the number of comparisons."""
+    if p < LEVEL and difference < 0:
+        return HARMS
+    if interval[1] < relevant:
+        return NO_GAIN
+    return HELPS if p < LEVEL else OPEN
 
 
 def conclusion(fractions: dict[str, Any], relevant: float, phantom: bool) -> list[str]:
