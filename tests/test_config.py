@@ -183,3 +183,18 @@ def test_the_slides_to_start_with_are_in_every_split():
     names = [patients.pseudonym(slide, key) for slide in slides]
     splits = [assign(name, experiments["camelyon"].images, o) for name, o in zip(names, official, strict=True)]
     assert [splits.count(split) for split in ("train", "val", "test")] == [4, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "message"),
+    [
+        ({"arms": ["mixed_99"]}, "augmentation.arms: mixed_99 leaves one kind none of the 32 of arm.batch"),
+        ({"arms": ["mixed_0"]}, "mixed_0 leaves one kind none"),
+        ({"arms": ["mixed_1", "mixed_1"]}, "augmentation.arms: .*each may be named once"),
+        ({"fractions": [0.1, 0.1]}, "augmentation.fractions: .*each may be named once"),
+        ({"fractions": [0.00001]}, "augmentation.fractions.0: .*greater than or equal to 0.001"),
+    ],
+)
+def test_arms_and_fractions_that_mean_nothing_are_refused(augmentation, message):
+    with pytest.raises(ScansynthError, match=message):
+        config.load_experiment(CXR, {"augmentation": augmentation})
