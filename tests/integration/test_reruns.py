@@ -49,7 +49,8 @@ STAGES = {
 }
 RESULTS = ("results/figures_cxr.json", "results/is_cxr.json", "results/diversity_cxr.json")
 FIGURES = ("fid", "memorization", "coverage", "likelihood", "anatomy")
-EVERYTHING = (*RESULTS, *(f"results/{figure}_cxr.json" for figure in FIGURES), "data/images/chest_64_sheet.png")
+EVERYTHING = (*RESULTS, *(f"results/{figure}_cxr.json" for figure in FIGURES))
+SHEET = "data/images/{}_sheet.png"
 
 
 def after(*rules: str) -> set[str]:
@@ -69,9 +70,10 @@ def changed(finished_repository, tmp_path):
     return repository.copied(finished_repository, tmp_path / "copy")
 
 
-def to_run(folder: Path, *targets: str, **environment: str) -> set[str]:
-    """The rules that Snakemake would run."""
-    printed = repository.snakemake(folder, "--dry-run", *targets or EVERYTHING, **environment)
+def to_run(folder: Path, *targets: str, store: str = "chest_64", **environment: str) -> set[str]:
+    """The rules that Snakemake would run for ``targets``, or all, of this image store."""
+    wanted = targets or (*EVERYTHING, SHEET.format(store))
+    printed = repository.snakemake(folder, "--dry-run", *wanted, **environment)
     return {job["rule"] for job in why.jobs(printed)}
 
 
@@ -166,6 +168,12 @@ def reordered(folder: Path) -> None:
     file.write_text(yaml.safe_dump(dict(reversed(values.items())), sort_keys=False))
 
 
+def another_size(folder: Path) -> None:
+    """Images of another size, in the experiment and in dvc.yaml: the old store and all that was made of it stay."""
+    setting(images={"size": 96})(folder)
+    edit("dvc.yaml", "size: 64", "size: 96")(folder)
+
+
 def another_experiment(folder: Path) -> None:
     (folder / "config/experiments/other.yaml").write_text("title: other\ndata: {dataset: brain}\n")
 
@@ -199,6 +207,7 @@ class Case:
     change: object
     rules: set[str]
     calls: bool = False
+    store: str = "chest_64"
 
 
 ALL = set(NEXT)
@@ -233,6 +242,7 @@ CASES = {
     "a comment in a rule": Case(append("workflow/rules/train.smk", "# why\n"), set(), calls=True),
     # Configuration. DVC watches the experiment's file as a whole: it calls, and Snakemake says that nothing has to run.
     "data.seed": Case(setting(data={"seed": 1}), after("acquire")),
+    "images.size": Case(another_size, after("shard", "prepare", "segmenter"), store="chest_96"),
     "images.split_seed": Case(setting(images={"split_seed": 1}), after("shard", "prepare", "segmenter")),
     "network.dropout": Case(setting(network={"dropout": 0.1}), after("train", "untrained")),
     "diffusion.min_snr_gamma": Case(setting(diffusion={"min_snr_gamma": 4}), after("train", "untrained")),
@@ -293,12 +303,14 @@ def test_change(changed, name):
         environment["PYTHONPATH"] = f"{changed / 'libraries'}{os.pathsep}{changed / 'src'}"
     else:
         case.change(changed)
-    compare(name, changed, case.rules, case.calls, **environment)
+    compare(name, changed, case.rules, case.calls, case.store, **environment)
 
 
-def compare(name: str, folder: Path, expected: set[str], calls: bool = False, **environment: str) -> None:
+def compare(
+    name: str, folder: Path, expected: set[str], calls: bool = False, store: str = "chest_64", **environment: str
+) -> None:
     """Hold what has to run against what is expected, and print a row of the table."""
-    rules, stages = to_run(folder, **environment), to_call(folder, **environment)
+    rules, stages = to_run(folder, store=store, **environment), to_call(folder, **environment)
     print(f"{name:50} {' '.join(sorted(rules)) or 'nothing'}; DVC calls {' '.join(sorted(stages)) or 'nothing'}")
     assert rules == expected
     first = rules - {later for rule in rules for later in NEXT[rule].split()}
@@ -345,7 +357,7 @@ def test_results_of_another_branch_under_these_settings(other):
 
 def test_after_snakemake_alone_dvc_has_only_to_look(changed):
     setting(likelihood={"steps": 3})(changed)
-    repository.snakemake(changed, *EVERYTHING)
+    repository.snakemake(changed, *EVERYTHING, SHEET.format("chest_64"))
     figures = {file: sha256(file) for file in changed.glob("results/*.json")}
     repository.dvc(changed, "repro")
     assert {file: sha256(file) for file in changed.glob("results/*.json")} == figures
