@@ -57,11 +57,26 @@ def open_store(path: Path) -> Store:
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Write rows as a CSV file, atomically."""
+    write_text(path, table_text(columns, rows))
+
+
+def table_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """Rows as CSV."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_text(path, text.getvalue())
+    return text.getvalue()
+
+
+def whose(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What a result has to say of where its images come from."""
+    note = {
+        "phantom": "Computed phantoms, not patients.",
+        "download": "Scans as their publisher gives them.",
+        "supplied": "Scans that the user supplied.",
+    }[manifest["origin"]]
+    return {"title": manifest["dataset"], "phantom": manifest["origin"] == "phantom", "note": note}
 
 
 def evenly(indices: np.ndarray, most: int) -> np.ndarray:

@@ -14,9 +14,9 @@ from scansynth.downstream.statistics import METRICS, Measured, holm, measured
 from scansynth.downstream.task import Row, Task
 from scansynth.errors import ScansynthError
 from scansynth.evaluate.bootstrap import multiplicities, rounded
-from scansynth.files import read_json, write_json, write_text
+from scansynth.files import read_json, write_json
 from scansynth.sections import Augmentation as Options
-from scansynth.store import read_table
+from scansynth.store import read_table, whose, write_table
 
 BASELINES = ("classical", "real")
 METHOD = (
@@ -156,15 +156,11 @@ def work(job: stage.Job) -> None:
         key = f"{fraction:g}"
         fractions[key], found[key] = at_fraction(arms, table, task, options)
     compare(fractions, found, options.relevant)
-    phantom = manifest["origin"] == "phantom"
+    about = whose(manifest)
     result = {
         "question": "do synthetic images help a classifier of real ones?",
-        "conclusion": report.conclusion(fractions, options.relevant, phantom),
-        "dataset": {
-            "title": manifest["dataset"],
-            "phantom": phantom,
-            "note": "Computed phantoms, not patients." if phantom else "Scans that the user supplied.",
-        },
+        "conclusion": report.conclusion(fractions, options.relevant, about["phantom"]),
+        "dataset": about,
         "task": job.settings.task.model_dump(mode="json") | {"no_finding": manifest["no_finding"]},
         "budget": job.settings.arm.model_dump(mode="json"),
         "interval": {"level": 0.95, "method": METHOD, "replicates": options.bootstrap, "seed": options.seed},
@@ -174,7 +170,7 @@ def work(job: stage.Job) -> None:
         "fractions": fractions,
     }
     write_json(job.outputs["report"], result)
-    write_text(job.outputs["figures"], report.table(fractions))
+    write_table(job.outputs["figures"], report.COLUMNS, report.rows(fractions))
     report.draw(job.outputs["plot"], fractions)
     job.facts |= {"predictions": len(job.lists["arms"])}
 

@@ -1,7 +1,6 @@
 """The result on augmentation for people: what it means in words, as a table, and as a plot."""
 
-import csv
-import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -83,23 +82,19 @@ def _shares(fractions: list[str]) -> str:
     return " and ".join(f"{100 * float(fraction):g}%" for fraction in fractions)
 
 
-def table(fractions: dict[str, Any]) -> str:
-    """All figures as CSV, a row each; a difference from an arm has the metric ``auroc - <that arm>``."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
+def rows(fractions: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """All figures, with ``COLUMNS``; a difference from an arm has the metric ``auroc - <that arm>``."""
     for fraction, at in fractions.items():
         for arm, values in at["arms"].items():
             row = {"fraction": fraction, "arm": arm}
             for name, of in {"mean": values, **values["classes"]}.items():
                 for metric in METRICS:
                     if of[metric]:
-                        writer.writerow(row | {"class": name, "metric": metric, **_numbers(of[metric], "value")})
+                        yield row | {"class": name, "metric": metric, **_numbers(of[metric], "value")}
             for other, one in values["beside"].items():
                 if one:
                     difference = {"class": "mean", "metric": f"auroc - {other}", "p_holm": one["p_holm"]}
-                    writer.writerow(row | difference | _numbers(one, "difference"))
-    return text.getvalue()
+                    yield row | difference | _numbers(one, "difference")
 
 
 def _numbers(of: dict[str, Any], key: str) -> dict[str, float]:

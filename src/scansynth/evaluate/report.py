@@ -6,6 +6,7 @@ from scansynth.evaluate.bootstrap import METHOD
 from scansynth.evaluate.featureset import FeatureSet
 from scansynth.evaluate.imagesets import REFERENCE, SETS
 from scansynth.sections import Evaluate
+from scansynth.store import whose
 
 # What the samples are compared with, and in words.
 WORDS = {
@@ -22,14 +23,9 @@ def header(manifest: dict[str, Any], counts: dict[str, int], settings: Evaluate)
     ``counts`` has the images of each set, by the names of ``SETS`` and ``reference``; few is below ``settings.small``.
     """
     least = min(counts["reference"], counts.get("samples", counts["reference"]))
-    phantom = manifest["origin"] == "phantom"
     meanings = {"reference": REFERENCE, **SETS}
     return {
-        "dataset": {
-            "title": manifest["dataset"],
-            "phantom": phantom,
-            "note": "Computed phantoms, not patients." if phantom else "Scans that the user supplied.",
-        },
+        "dataset": whose(manifest),
         "sets": {name: {"images": count, "meaning": meanings[name]} for name, count in counts.items()},
         "small": least < settings.small,
         "small_note": (

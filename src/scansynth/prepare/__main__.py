@@ -1,7 +1,5 @@
 """Make an image store of a data set's shards: one array, one table, split by patient, and what was left out."""
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,7 +16,7 @@ from scansynth.prepare.items import read_listing, source_name
 from scansynth.prepare.shard import Shard, channels, read_shard
 from scansynth.prepare.split import assign, check_leaks
 from scansynth.sections import Dataset, Images
-from scansynth.store import COLUMNS
+from scansynth.store import COLUMNS, table_text
 
 NAMED = 5  # quarantined files that an error names
 COPIED = 1024  # images at once
@@ -55,7 +53,7 @@ def prepare(job: stage.Job) -> None:
     check_leaks(whole.rows, dataset.split_by)
 
     made = manifest.build(settings, read_json(job.inputs["source"]), listing, whole, quarantined)
-    table = _table(whole)
+    table = table_text(COLUMNS, whole.rows)
     privacy.check(listing.identifiers, dataset, table, made)
 
     shape = (images.size, images.size)
@@ -95,14 +93,6 @@ def _join_arrays(shards: Sequence[Path], suffix: str, path: Path, shape: tuple[i
             images = np.load(shard.with_suffix(suffix), mmap_mode="r", allow_pickle=False)
             for start in range(0, len(images), COPIED):
                 array.append(images[start : start + COPIED])
-
-
-def _table(whole: Shard) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(whole.rows)
-    return text.getvalue()
 
 
 def _check_quarantine(
