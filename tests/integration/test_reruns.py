@@ -314,7 +314,9 @@ def compare(
     print(f"{name:50} {' '.join(sorted(rules)) or 'nothing'}; DVC calls {' '.join(sorted(stages)) or 'nothing'}")
     assert rules == expected
     first = rules - {later for rule in rules for later in NEXT[rule].split()}
-    assert stages >= {stage_of(rule) for rule in first}
+    called = {stage_of(rule) for rule in first}
+    # DVC's dry run goes no farther than to the stage whose outputs are not there yet.
+    assert stages >= (called if store == "chest_64" else {"data@cxr"})
     assert bool(stages) == bool(rules or calls)
 
 
