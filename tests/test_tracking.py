@@ -1,6 +1,7 @@
 """MLflow as a view: each state once, nothing lost to a dead server, no time on old news, pages on loopback only."""
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,9 +17,18 @@ from mlflow.tracking import MlflowClient
 from scansynth import tracking
 
 
+@pytest.fixture(scope="module")
+def database(tmp_path_factory):
+    """An empty database of MLflow, which takes seconds to make: for each test a copy."""
+    path = tmp_path_factory.mktemp("database") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
 @pytest.fixture
-def results(tmp_path, monkeypatch):
+def results(database, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    shutil.copy(database, tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     # MLflow keeps one connection an address: a relative one would be that of the first test.
     monkeypatch.setattr(tracking, "DATABASE", f"sqlite:///{tmp_path}/mlflow.db")
@@ -128,7 +138,7 @@ def test_what_mlflow_lost_is_logged_again_by_who_asks(results):
     assert len(runs()[1]) == 1
 
 
-def test_old_news_are_told_without_mlflow(results, monkeypatch):
+def test_old_news_are_told_without_mlflow(results):
     def track():
         command = [sys.executable, "-X", "importtime", "-m", "scansynth.tracking", "--since", "inf"]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -136,14 +146,28 @@ def test_old_news_are_told_without_mlflow(results, monkeypatch):
 
     assert track() == (True, True)
     assert track() == (False, False)
-    Path("mlflow.db").unlink()
-    assert track() == (True, True)
+
+
+def test_mlflow_is_asked_about_news_alone(results, monkeypatch):
+    asked = []
+    monkeypatch.setattr("mlflow.tracking.MlflowClient", lambda address: None)
+    monkeypatch.setattr(tracking, "log_experiment", lambda client, name: asked.append(name))
+
+    def news():
+        asked.clear()
+        tracking.sync(asking=False)
+        return asked == ["toy"]
+
+    assert news() and not news()
+    Path("mlflow.db").rename("lost.db")
+    Path("mlflow.db").touch()
+    assert news() and not news()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///another.db")
-    assert track() == (True, True)
-    assert track() == (False, False)
-    tracking.SEEN.write_text("{")
+    assert news() and not news()
     results("is_toy.record.json", "evaluate.inception_score", evaluate={"seed": 0})
-    assert track() == (True, True)
+    assert news() and not news()
+    tracking.SEEN.write_text("{")
+    assert news() and not news()
 
 
 def test_timings(tmp_path, monkeypatch, capsys):

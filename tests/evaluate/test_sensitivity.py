@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -196,7 +197,7 @@ def test_texture_is_at_no_distance_from_itself(toy_store):
 
 def test_labels_that_cannot_be_read_are_not_a_number():
     class Nothing:
-        findings, views, probabilities = ["Nodule"], [], None
+        findings, views, probabilities, about = ["Nodule"], [], None, SimpleNamespace(no_finding="")
 
     rows = [{"findings": "Nodule" if i < 3 else "", "view": ""} for i in range(20)]
     found = of_labels(Nothing()).take(seen(None, rows, labels=np.zeros((20, 1))), None)

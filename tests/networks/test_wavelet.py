@@ -8,7 +8,11 @@ from scansynth.networks.wavelet import FILTERS, Packet
 
 @settings(max_examples=30, deadline=None)
 @given(
-    st.sampled_from(sorted(FILTERS)), st.integers(1, 3), st.integers(0, 3), st.sampled_from([8, 16, 24]), st.integers(0)
+    st.sampled_from(sorted(FILTERS)),
+    st.integers(1, 3),
+    st.integers(0, 3),
+    st.sampled_from([8, 16, 24]),
+    st.integers(0, 2**32 - 1),
 )
 def test_orthonormal(wavelet, channels, levels, size, seed):
     packet = Packet(wavelet, levels, size)
