@@ -23,6 +23,11 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.findings) + len(self.views) + len(self.sexes) + (2 if self.ages else 0)
 
+    @property
+    def kinds(self) -> range:
+        """Elements of the condition of which one is 1: the views."""
+        return range(len(self.findings), len(self.findings) + len(self.views))
+
     def encode(self, rows: Sequence[Mapping[str, str]]) -> np.ndarray:
         """The ``COLUMNS`` of ``rows`` as vectors, float32 (n, len(self)).
 

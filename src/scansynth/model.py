@@ -18,7 +18,7 @@ from scansynth.sections import Diffusion, Network
 def build(shape: tuple[int, int, int], known: Vocabulary, network: Network, diffusion: Diffusion) -> Denoiser:
     """A denoiser of images of ``shape`` (channels, size, size), with initial weights."""
     channels, size, _ = shape
-    return Denoiser(channels, size, len(known), network, diffusion)
+    return Denoiser(channels, size, len(known), network, diffusion, known.kinds)
 
 
 def save(path: Path, averaged: Denoiser, last: nn.Module, description: dict[str, Any]) -> None:

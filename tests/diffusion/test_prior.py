@@ -8,12 +8,12 @@ from scansynth.diffusion.prior import GaussianPrior
 
 
 def untold(n):
-    return torch.zeros(n, dtype=torch.bool)
+    return torch.zeros(n, dtype=torch.long)
 
 
-def fitted(data, conditions=None):
+def fitted(data, conditions=None, kinds=range(0)):
     conditions = torch.zeros(len(data), 0) if conditions is None else conditions
-    prior = GaussianPrior(*data.shape[1:3], conditions.shape[1])
+    prior = GaussianPrior(*data.shape[1:3], conditions.shape[1], kinds=kinds)
     prior.fit(data, conditions)
     return prior
 
@@ -34,7 +34,7 @@ def test_full_covariance_is_the_wiener_filter(channels, monkeypatch):
     wiener = (z.flatten(1).double() - flat.mean(0)) @ torch.linalg.solve(
         covariance + 0.25 * torch.eye(len(covariance)), covariance
     )
-    found = prior.denoise(z - prior.mean, torch.full((5,), 0.25), untold(5)).flatten(1).double()
+    found = prior.denoise(z - prior.mean[0], torch.full((5,), 0.25), untold(5)).flatten(1).double()
     torch.testing.assert_close(found, wiener, atol=1e-4, rtol=1e-3)
 
 
@@ -46,31 +46,35 @@ def test_scales_are_those_of_the_errors(monkeypatch):
     assert prior.packet.levels == 1
     z, noise = prior.packet(data), torch.full((len(data),), 0.3)
     noisy = z + 0.3**0.5 * torch.randn(z.shape, generator=torch.Generator().manual_seed(1))
-    estimate = prior.denoise(noisy - prior.mean, noise, untold(len(z)))
+    estimate = prior.denoise(noisy - prior.mean[0], noise, untold(len(z)))
     clean, explained, left = (scale[0, :, 0, 0] for scale in prior.scales(noise[:1], untold(1)))
 
     def spread(x):
         return x.square().mean((0, 2, 3)).sqrt()
 
-    torch.testing.assert_close(spread(z - prior.mean), clean, rtol=0.05, atol=0)
+    torch.testing.assert_close(spread(z - prior.mean[0]), clean, rtol=0.05, atol=0)
     torch.testing.assert_close(spread(estimate), explained, rtol=0.05, atol=0)
-    torch.testing.assert_close(spread(z - prior.mean - estimate), left, rtol=0.05, atol=0)
+    torch.testing.assert_close(spread(z - prior.mean[0] - estimate), left, rtol=0.05, atol=0)
 
 
 def test_unfitted_is_standard_normal():
     prior = GaussianPrior(1, 64)
     z, noise = torch.randn(2, 4, 32, 32), torch.tensor([0.5, 3.0])
-    told = torch.tensor([True, False])
+    told = torch.tensor([1, 0])
     torch.testing.assert_close(prior.denoise(z, noise, told), z / (1 + noise)[:, None, None, None])
     variances = (1 + 0 * noise, 1 / (1 + noise), noise / (1 + noise))
     for scale, expected in zip(prior.scales(noise, told), variances, strict=True):
         torch.testing.assert_close(scale, expected.sqrt()[:, None, None, None].expand(2, 4, 1, 1))
 
 
-def test_few_images_leave_no_direction_without_variance():
-    prior = fitted(torch.rand(9, 1, 64, 64) * 2 - 1, torch.eye(9)[:, :2])
+@pytest.mark.parametrize("kinds", [range(0), range(3)])
+def test_few_images_leave_no_direction_without_variance(kinds):
+    """Not even of a kind that one image is of, or none."""
+    conditions = torch.zeros(9, 3)
+    conditions[:, 0], conditions[0] = 1, torch.tensor([0, 1, 0])
+    prior = fitted(torch.rand(9, 1, 64, 64) * 2 - 1, conditions, kinds)
     assert float(prior.variance.min()) > 0
-    for spectrum in (prior.told, prior.untold):
+    for spectrum in prior.spectra:
         assert float(spectrum.rest) > 0 and float(spectrum.eigenvalues.min()) > 0
 
 
@@ -93,7 +97,7 @@ def test_told_images_vary_as_those_of_one_kind_do():
     data, kind = of_two_kinds()
     prior = fitted(data, kind)
     within = torch.cat([data[kind[:, 0] == k] - data[kind[:, 0] == k].mean(0) for k in (0, 1)])
-    spread = prior.scales(torch.ones(2), torch.tensor([True, False]))[0][:, 0, 0, 0]
+    spread = prior.scales(torch.ones(2), torch.tensor([1, 0]))[0][:, 0, 0, 0]
     expected = torch.stack([within.square().mean(), (data - data.mean(0)).square().mean()]).sqrt()
     torch.testing.assert_close(spread, expected, atol=0, rtol=0.01)
 
@@ -103,3 +107,26 @@ def test_an_effect_seen_in_few_images_is_small():
     rare = torch.zeros(len(data), 1)
     rare[0] = 1
     assert fitted(data, rare).effect.abs().max() < 0.25 * (data[0] - data.mean(0)).abs().max()
+
+
+def test_each_kind_varies_in_a_way_of_its_own(monkeypatch):
+    """Bright spots lie elsewhere in the other kind: each is denoised by what is known of its own images."""
+    monkeypatch.setattr(module, "SHARED", 0.0)
+    monkeypatch.setattr(module, "COARSE", 4)
+    generator = torch.Generator().manual_seed(2)
+    kind = torch.arange(4000) % 2
+    data = 0.1 * torch.randn(4000, 1, 8, 8, generator=generator)
+    strength = torch.randn(4000, generator=generator)
+    data[kind == 0, 0, :4, :4] += strength[kind == 0, None, None]
+    data[kind == 1, 0, 4:, 4:] += strength[kind == 1, None, None]
+    conditions = torch.stack([torch.ones(4000), kind == 0, kind == 1], 1).float()
+    prior = fitted(data, conditions, range(1, 3))
+    told = torch.tensor([True, True, True, False])
+    asked = torch.tensor([[1.0, 1, 0], [1, 0, 1], [1, 0, 0], [1, 1, 0]])
+    assert prior.which(asked, told).tolist() == [2, 3, 1, 0]
+    for own, other in ((0, 1), (1, 0)):
+        z = prior.packet(data[own:400:2]) - prior.mean[0]
+        right, wrong = (
+            prior.denoise(z, torch.full((200,), 0.25), torch.full((200,), 2 + which)) - z for which in (own, other)
+        )
+        assert right.square().mean() < 0.5 * wrong.square().mean()

@@ -31,33 +31,36 @@ def images(n, channels=1, size=8, seed=0):
     return (torch.randn(n, channels * size**2, generator=generator) @ mixing).view(n, channels, size, size) + 0.2
 
 
-@pytest.fixture
-def fitted(monkeypatch):
-    """A prior of 8 x 8 images with one Haar level, whose coarse image has 5 principal axes."""
+@pytest.fixture(params=[range(0), range(1, 3)])
+def fitted(request, monkeypatch):
+    """A prior of 8 x 8 images with one level, whose coarse image has 5 principal axes, without kinds and with two."""
     monkeypatch.setattr(prior_module, "COARSE", 4)
     monkeypatch.setattr(prior_module, "COMPONENTS", 5)
-    prior = GaussianPrior(2, 8, 3)
+    prior = GaussianPrior(2, 8, 3, kinds=request.param)
     prior.fit(images(400, 2), torch.eye(3)[torch.arange(400) % 3])
     return prior
 
 
-def covariance(prior):
-    """The prior's covariance in Haar coefficients, written out."""
-    full = prior.variance.double().flatten().diag()
-    coarse = torch.zeros_like(prior.variance, dtype=torch.bool)
+def covariance(prior, which):
+    """The covariance of one of the prior's Gaussians in wavelet coefficients, written out."""
+    variance, spectrum = prior.variance[which], prior.spectra[which]
+    full = variance.double().flatten().diag()
+    coarse = torch.zeros_like(variance, dtype=torch.bool)
     coarse[:: prior.bands] = True
     places = coarse.flatten().nonzero()[:, 0]
-    basis, rest = prior.told.basis.double(), prior.told.rest.double()
-    of_coarse = rest * torch.eye(len(basis)) + basis @ (prior.told.eigenvalues.double() - rest).diag() @ basis.T
+    basis, rest = spectrum.basis.double(), spectrum.rest.double()
+    of_coarse = rest * torch.eye(len(basis)) + basis @ (spectrum.eigenvalues.double() - rest).diag() @ basis.T
     full[places[:, None], places] = of_coarse
     return full
 
 
 def test_density_of_the_prior_is_that_of_its_gaussian(fitted):
     x_0, condition = images(6, 2, seed=1), torch.eye(3)[[0, 1, 2, 0, 1, 2]]
-    mean = fitted.expect(condition, torch.ones(6, dtype=torch.bool)).flatten(1).double()
+    told = torch.ones(6, dtype=torch.bool)
+    mean = fitted.expect(condition, told).flatten(1).double()
     white = NOISE * torch.eye(mean.shape[1], dtype=torch.float64)
-    gaussian = torch.distributions.MultivariateNormal(mean, covariance(fitted) + white)
+    each = torch.stack([covariance(fitted, which) for which in fitted.which(condition, told)])
+    gaussian = torch.distributions.MultivariateNormal(mean, each + white)
     expected = gaussian.log_prob(Packet("symlet", 1, x_0.shape[-1])(x_0).flatten(1).double())
     torch.testing.assert_close(
         likelihood.prior_log_density(fitted, x_0, condition, NOISE), expected, rtol=1e-5, atol=1e-3

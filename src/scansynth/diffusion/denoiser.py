@@ -24,7 +24,9 @@ class Denoiser(nn.Module):
     - ``x0``: base is the mean of the data, and scale its standard deviation.
     """
 
-    def __init__(self, channels: int, size: int, conditions: int, network: Network, diffusion: Diffusion) -> None:
+    def __init__(
+        self, channels: int, size: int, conditions: int, network: Network, diffusion: Diffusion, kinds: range = range(0)
+    ) -> None:
         super().__init__()
         self.prediction, self.weighting, self.gamma = diffusion.prediction, diffusion.weighting, diffusion.min_snr_gamma
         self.sde = VPSDE.for_size(
@@ -35,7 +37,7 @@ class Denoiser(nn.Module):
         )
         self.shape = (channels, size, size)
         self.bf16 = False
-        self.prior = GaussianPrior(channels, size, conditions, network.wavelet)
+        self.prior = GaussianPrior(channels, size, conditions, network.wavelet, kinds)
         self.register_buffer("octaves", octave_weights(self.prior.packet.levels).repeat(channels), persistent=False)
         self.network = networks.make(2 * channels, channels, conditions, size, network)
 
@@ -85,9 +87,10 @@ class Denoiser(nn.Module):
         told = x.new_zeros(len(x), dtype=torch.bool) if condition is None else known
         if told is None:
             told = x.new_ones(len(x), dtype=torch.bool)
-        expected = self.prior.mean[None] if condition is None else self.prior.expect(condition, told)
-        linear = self.prior.denoise(y - expected, noise, told)
-        clean, explained, left = self.prior.scales(noise, told)
+        given = x.new_zeros(len(x), len(self.prior.centre)) if condition is None else condition
+        expected, which = self.prior.expect(given, told), self.prior.which(given, told)
+        linear = self.prior.denoise(y - expected, noise, which)
+        clean, explained, left = self.prior.scales(noise, which)
         noisy = (y - expected) / (clean.square() + noise[:, None, None, None]).sqrt()
         seen = torch.cat([packet.inverse(noisy), packet.inverse(linear / explained)], dim=1)
         # The network alone computes in bf16: its rounding is small beside its error, that of the image would be seen.

@@ -19,82 +19,109 @@ COARSE = 32  # rows and columns, at most, of the coarse image whose full covaria
 COMPONENTS = 256  # eigenvectors of it, at most; what is left of the variance is spread evenly
 SHRINKAGE = 0.1  # weight of a band's mean variance in each coefficient's own
 RIDGE = 5.0  # images' worth of no effect in the regression on the condition: an effect seen in few images is small
+SHARED = 400.0  # images' worth of all kinds' common spread in that of one kind, whose images are fewer
 
 
 class GaussianPrior(nn.Module):
     """Mean and covariance: full (low rank and a rest) for the coarse band, a variance each for all other coefficients.
 
-    Standard normal until ``fit``. All shapes depend on the images' shape and the number of conditions alone.
+    There is one for images of which nothing is told, one for those whose condition is told but not their kind, and one
+    for each kind (view or contrast), whose images vary in ways of their own: ``which`` (n) numbers them in this order.
+
+    Standard normal until ``fit``. All shapes depend on the images' shape and the number of conditions alone; ``kinds``
+    are the elements of the condition of which one is 1: they say of which kind an image is.
     """
 
-    def __init__(self, channels: int, size: int, conditions: int = 0, wavelet: str = "symlet") -> None:
+    def __init__(
+        self, channels: int, size: int, conditions: int = 0, wavelet: str = "symlet", kinds: range = range(0)
+    ) -> None:
         super().__init__()
         self.packet = Packet(wavelet, max(0, math.ceil(math.log2(size / COARSE))), size)
         bands, grid = self.packet.bands, self.packet.grid
         coarse = channels * grid * grid
-        self.bands = bands
-        self.register_buffer("mean", torch.zeros(channels * bands, grid, grid))
-        self.register_buffer("variance", torch.ones(channels * bands, grid, grid))
+        self.bands, self.kinds = bands, kinds
+        self.register_buffer("mean", torch.zeros(2 + len(kinds), channels * bands, grid, grid))
+        self.register_buffer("variance", torch.ones(2 + len(kinds), channels * bands, grid, grid))
         self.register_buffer("centre", torch.zeros(conditions))
         self.register_buffer("effect", torch.zeros(conditions, coarse))
-        self.told, self.untold = Spectrum(coarse), Spectrum(coarse)
+        self.spectra = nn.ModuleList(Spectrum(coarse) for _ in range(2 + len(kinds)))
 
     @torch.no_grad()
     def fit(self, images: Tensor, conditions: Tensor) -> None:
         """Estimate from ``images`` (n, channels, size, size), n > 1, and their ``conditions`` (n, conditions)."""
         z = self.packet(images)
         self.mean.copy_(z.mean(0))
-        variance = z.var(0)
-        band = variance.mean((1, 2), keepdim=True)
-        self.variance.copy_(((1 - SHRINKAGE) * variance + SHRINKAGE * band).clamp_min(1e-8))
-        coarse = self._coarse(z - self.mean)
-        self.untold.fit(coarse)
+        self.variance.copy_(self._variance(z))
+        coarse = self._coarse(z - self.mean[0])
+        self.spectra[0].fit(covariance(coarse), len(z))
         self.centre.copy_(conditions.mean(0))
         known = (conditions - self.centre).double()
         ridge = RIDGE * torch.eye(known.shape[1], dtype=torch.float64)
         self.effect.copy_(torch.linalg.solve(known.T @ known + ridge, known.T @ coarse.double()))
-        self.told.fit(coarse - known.float() @ self.effect)
+        left = coarse - known.float() @ self.effect
+        common = covariance(left)
+        self.spectra[1].fit(common, len(z))
+        for which, kind in enumerate(self.kinds, start=2):
+            there = conditions[:, kind] == 1
+            count = int(there.sum())
+            own = covariance(left[there]) if count > 1 else common
+            self.spectra[which].fit((count * own + SHARED * common) / (count + SHARED), len(z))
+            if count > 1:
+                self._fit_details(which, z[there], count)
+
+    def _fit_details(self, which: int, z: Tensor, count: int) -> None:
+        """Mean and variance of a kind's coefficients (n, ...), but for those of the coarse image."""
+        coarse = self.mean[0, :: self.bands]
+        self.mean[which] = (count * z.mean(0) + RIDGE * self.mean[0]) / (count + RIDGE)
+        self.mean[which, :: self.bands] = coarse
+        self.variance[which] = (count * self._variance(z) + SHARED * self.variance[0]) / (count + SHARED)
+
+    def which(self, condition: Tensor, told: Tensor) -> Tensor:
+        """The number of the Gaussian of each ``condition`` (n, conditions) where ``told`` (n, bool): (n)."""
+        found = told.long()
+        for which, kind in enumerate(self.kinds, start=2):
+            found = torch.where(told & (condition[:, kind] == 1), which, found)
+        return found
 
     def expect(self, condition: Tensor, told: Tensor) -> Tensor:
         """Mean of the coefficients given ``condition`` (n, conditions) where ``told`` (n, bool), else of all images."""
         effect = torch.where(told[:, None], (condition - self.centre) @ self.effect, 0.0)
-        mean = self.mean.expand(len(effect), -1, -1, -1).clone()
+        mean = self.mean[self.which(condition, told)]
         mean[:, :: self.bands] += effect.view_as(mean[:, :: self.bands])
         return mean
 
-    def denoise(self, centred: Tensor, noise: Tensor, told: Tensor) -> Tensor:
+    def denoise(self, centred: Tensor, noise: Tensor, which: Tensor) -> Tensor:
         """Mean of the clean coefficients, less what is expected, given ``centred``: these + noise of variance (n).
 
         The Wiener filter: variance / (variance + noise) along each principal axis.
         """
-        v = noise[:, None]
-        result = centred * (self.variance / (self.variance + v[:, :, None, None]))
+        v, variance = noise[:, None], self.variance[which]
+        result = centred * (variance / (variance + v[:, :, None, None]))
         coarse = self._coarse(centred)
-        filtered = torch.where(told[:, None], self.told.filter(coarse, v), self.untold.filter(coarse, v))
+        filtered = self.of_each(which, lambda spectrum: spectrum.filter(coarse, v))
         result[:, :: self.bands] = filtered.view_as(result[:, :: self.bands])
         return result
 
     def denoiser(self, condition: Tensor) -> Denoise:
         """The best denoiser, (x, log-SNR) -> mean of x_0, of the prior's images given ``condition`` (n, conditions)."""
         told = condition.new_ones(len(condition), dtype=torch.bool)
-        expected = self.expect(condition, told)
+        expected, which = self.expect(condition, told), self.which(condition, told)
 
         def denoise(x: Tensor, log_snr: Tensor) -> Tensor:
             centred = self.packet(x / alpha(log_snr)) - expected
             noise = torch.exp(-log_snr).to(x).expand(len(x))
-            return self.packet.inverse(expected + self.denoise(centred, noise, told))
+            return self.packet.inverse(expected + self.denoise(centred, noise, which))
 
         return denoise
 
-    def scales(self, noise: Tensor, told: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def scales(self, noise: Tensor, which: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Standard deviations of each band, (n, channels * bands, 1, 1): clean; of ``denoise``; of what it leaves."""
         v = noise[:, None]
-        variance = self.variance.flatten(1)[None]
+        variance = self.variance.flatten(2)[which]
 
         def each_band(function: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
             value = function(variance, v[:, :, None]).mean(-1)
-            coarse = torch.where(told[:, None], self.told.mean(function, v), self.untold.mean(function, v))
-            value[:, :: self.bands] = coarse
+            value[:, :: self.bands] = self.of_each(which, lambda spectrum: spectrum.mean(function, v))
             return value.sqrt()[:, :, None, None]
 
         return (
@@ -103,8 +130,27 @@ class GaussianPrior(nn.Module):
             each_band(lambda s, n: s * n / (s + n)),
         )
 
+    def of_each(self, which: Tensor, function: Callable[["Spectrum"], Tensor]) -> Tensor:
+        """What ``function`` gives, (n, ...), by the spectrum of each image."""
+        first, *others = (function(spectrum) for spectrum in self.spectra)
+        for number, other in enumerate(others, start=1):
+            first = torch.where((which == number)[:, None], other, first)
+        return first
+
+    def _variance(self, z: Tensor) -> Tensor:
+        """Variance of each coefficient (n, ...), with something of its band's."""
+        variance = z.var(0)
+        band = variance.mean((1, 2), keepdim=True)
+        return ((1 - SHRINKAGE) * variance + SHRINKAGE * band).clamp_min(1e-8)
+
     def _coarse(self, z: Tensor) -> Tensor:
         return z[:, :: self.bands].flatten(1)
+
+
+def covariance(centred: Tensor) -> Tensor:
+    """Covariance (d, d), float64, of ``centred`` (n, d)."""
+    centred = centred.double()
+    return centred.T @ centred / (len(centred) - 1)
 
 
 class Spectrum(nn.Module):
@@ -117,12 +163,11 @@ class Spectrum(nn.Module):
         self.register_buffer("eigenvalues", torch.ones(kept))
         self.register_buffer("rest", torch.ones(()))
 
-    def fit(self, centred: Tensor) -> None:
-        """Estimate from ``centred`` (n, dimensions)."""
-        centred = centred.double()
-        eigenvalues, basis = torch.linalg.eigh(centred.T @ centred / (len(centred) - 1))
+    def fit(self, covariance: Tensor, count: int) -> None:
+        """Take over ``covariance`` (dimensions, dimensions), which was estimated from so many images."""
+        eigenvalues, basis = torch.linalg.eigh(covariance)
         # Not more components than the images can tell apart; the others share what variance is left.
-        kept = min(len(self.eigenvalues), len(centred) // 4)
+        kept = min(len(self.eigenvalues), count // 4)
         rest = eigenvalues[:-kept].mean().clamp_min(1e-8) if kept < len(eigenvalues) else eigenvalues.min()
         self.rest.copy_(rest)
         self.basis.zero_()[:, :kept] = basis[:, -kept:]

@@ -94,11 +94,13 @@ def prior_log_density(prior: GaussianPrior, x_0: Tensor, condition: Tensor, nois
     """Log-density (n) of the prior given ``condition``, with white noise of variance ``noise``, at ``x_0``, in nats."""
     told = torch.ones(len(x_0), dtype=torch.bool, device=x_0.device)
     centred = (prior.packet(x_0) - prior.expect(condition, told)).double()
-    variance = prior.variance.double() + noise
+    which = prior.which(condition, told)
+    variance = prior.variance[which].double() + noise
     each = -0.5 * (centred.square() / variance + variance.log() + math.log(2 * math.pi))
     details = torch.arange(centred.shape[1], device=x_0.device) % prior.bands > 0
     coarse = centred[:, :: prior.bands].flatten(1)
-    return each[:, details].sum((1, 2, 3)) + _coarse_log_density(prior.told, coarse, noise)
+    of_coarse = prior.of_each(which, lambda spectrum: _coarse_log_density(spectrum, coarse, noise)[:, None])
+    return each[:, details].sum((1, 2, 3)) + of_coarse[:, 0]
 
 
 def _coarse_log_density(spectrum: Spectrum, centred: Tensor, noise: float) -> Tensor:
