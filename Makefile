@@ -5,7 +5,7 @@
 PYTHON ?= python3
 CORES ?= all
 BIN := .venv/bin
-BY_FILE := --numprocesses=2 --dist=loadfile
+BY_FILE := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 .PHONY: run test lint ui config lock
 

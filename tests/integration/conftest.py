@@ -4,6 +4,14 @@ import pytest
 import repository
 from filelock import FileLock
 
+LONGEST = ("test_slurm", "test_reruns", "test_workflow", "test_experiments")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first: processes that take a file each then end at about the same time."""
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
 
 @pytest.fixture(scope="session")
 def finished_repository(tmp_path_factory):
