@@ -4,7 +4,8 @@
 
 The main job runs as shipped, from nothing. Of its wall time, ``outside_jobs`` is what no job was running in
 (Snakemake's own), and ``outside_stages`` counts the start of each job's process, with its imports, as well. Nothing to
-do: for a finished experiment made small, alone and with 49 more of its kind, asked for one of their results or for all.
+do: for a finished experiment made small, alone and with 49 more of its kind, asked for one of their results or for all;
+beside it, in turns, Snakemake with one finished rule and nothing else, which is what no workflow can do without.
 
 Writes JSON.
 """
@@ -84,12 +85,26 @@ def copy(path: Path, to: Path, name: str) -> None:
         shutil.copystat(path, to)
 
 
-def nothing_to_do(folder: Path, names: list[str], repeats: int) -> dict[str, float | list[float]]:
-    """Median and range of the wall time of a call that has nothing to do."""
-    targets = [REPORT.format(name) for name in names]
-    assert "Nothing to be done" in repository.snakemake(folder, *targets)  # the first also fills our caches
-    taken = sorted(seconds(folder, "--cores", "1", *targets) for _ in range(repeats))
-    return {"seconds": round(statistics.median(taken), 2), "range": [round(taken[0], 2), round(taken[-1], 2)]}
+def nothing_to_do(folder: Path, names: list[str], repeats: int) -> dict[str, dict[str, float | list[float]]]:
+    """Median and range of the wall time of a call that has nothing to do, of a bare one, and of their ratio."""
+    targets, bare = [REPORT.format(name) for name in names], one_rule(folder / "bare")
+    for where, wanted in ((folder, targets), (bare, ["done"])):  # the first also fills caches
+        assert "Nothing to be done" in repository.snakemake(where, *wanted)
+    pairs = [(seconds(folder, "--cores", "1", *targets), seconds(bare, "--cores", "1", "done")) for _ in range(repeats)]
+    found = {"ours": [ours for ours, _ in pairs], "bare": [bare for _, bare in pairs]}
+    found["ratio"] = [ours / bare for ours, bare in pairs]
+    return {
+        name: {"median": round(statistics.median(v), 2), "range": [round(min(v), 2), round(max(v), 2)]}
+        for name, v in found.items()
+    }
+
+
+def one_rule(folder: Path) -> Path:
+    """A workflow of one rule whose output is there."""
+    folder.mkdir(exist_ok=True)
+    (folder / "Snakefile").write_text('rule done:\n    output: "done"\n    shell: "touch {output}"\n')
+    repository.snakemake(folder, "done")
+    return folder
 
 
 def main() -> None:
