@@ -35,16 +35,17 @@ lock:
 	$(PYTHON) tools/environment.py
 
 # torch first: its build is chosen by the machine (CPU, CUDA, Apple), so that it is pinned by version, all else by hash.
-# uv installs the lock in seconds where pip takes minutes.
+# uv installs the lock in seconds where pip takes minutes. Compiled at once: where Python is told to write no bytecode, as in
+# many containers, each start would compile all that it imports, for seconds.
 .venv/ready: requirements.lock constraints.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "Python 3.11 to 3.13 is needed: make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9 torch --constraint constraints.txt
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes --requirement requirements.lock
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --require-hashes --requirement requirements.lock
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
 
 # Snakemake's plugins for Kubernetes, beside the environment, where they would make every start slower.
 .venv/kubernetes: .venv/ready kubernetes.lock
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --target $@ --no-deps --require-hashes --requirement kubernetes.lock
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --target $@ --no-deps --require-hashes --requirement kubernetes.lock
 	touch $@
