@@ -57,9 +57,10 @@ def covariance(prior, which):
 def test_density_of_the_prior_is_that_of_its_gaussian(fitted):
     x_0, condition = images(6, 2, seed=1), torch.eye(3)[[0, 1, 2, 0, 1, 2]]
     told = torch.ones(6, dtype=torch.bool)
-    mean = fitted.expect(condition, told).flatten(1).double()
+    expected, kinds = fitted.expect(condition, told)
+    mean = expected.flatten(1).double()
     white = NOISE * torch.eye(mean.shape[1], dtype=torch.float64)
-    each = torch.stack([covariance(fitted, which) for which in fitted.which(condition, told)])
+    each = torch.stack([covariance(fitted, which) for which in kinds])
     gaussian = torch.distributions.MultivariateNormal(mean, each + white)
     expected = gaussian.log_prob(Packet("symlet", 1, x_0.shape[-1])(x_0).flatten(1).double())
     torch.testing.assert_close(

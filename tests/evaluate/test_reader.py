@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from scansynth.errors import ScansynthError
 from scansynth.evaluate import reader
@@ -69,6 +70,13 @@ def test_a_saved_reader_reads_alike(trained, labelled, tmp_path):
     pixels = labelled.pixels[:70]
     np.testing.assert_array_equal(loaded.probabilities(pixels), trained.probabilities(pixels))
     np.testing.assert_allclose(loaded.probabilities(pixels[3:4]), trained.probabilities(pixels)[3:4], atol=1e-6)
+
+
+@pytest.mark.parametrize("metadata", [None, {"reader": "{}"}, {"reader": '{"findings": [], "views": []}'}])
+def test_a_file_that_is_no_reader_of_this_version_is_named(tmp_path, metadata):
+    save_file({"weight": torch.zeros(1)}, tmp_path / "old.safetensors", metadata=metadata)
+    with pytest.raises(ScansynthError, match=r"old\.safetensors: not a reader"):
+        reader.load(tmp_path / "old.safetensors")
 
 
 def test_without_labels_there_is_nothing_to_read_and_a_reason(toy_store, tmp_path):

@@ -88,7 +88,7 @@ class Denoiser(nn.Module):
         if told is None:
             told = x.new_ones(len(x), dtype=torch.bool)
         given = x.new_zeros(len(x), len(self.prior.centre)) if condition is None else condition
-        expected, which = self.prior.expect(given, told), self.prior.which(given, told)
+        expected, which = self.prior.expect(given, told)
         linear = self.prior.denoise(y - expected, noise, which)
         clean, explained, left = self.prior.scales(noise, which)
         noisy = (y - expected) / (clean.square() + noise[:, None, None, None]).sqrt()

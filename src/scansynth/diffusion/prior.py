@@ -28,7 +28,7 @@ class GaussianPrior(nn.Module):
     """Mean and covariance: full (low rank and a rest) for the coarse band, a variance each for all other coefficients.
 
     There is one for images of which nothing is told, one for those whose condition is told but not their kind, and one
-    for each kind (view or contrast), whose images vary in ways of their own: ``which`` (n) numbers them in this order.
+    for each kind (view or contrast), whose images vary in ways of their own: numbered in this order, ``which`` (n).
 
     Standard normal until ``fit``. All shapes depend on the images' shape and the number of conditions alone; ``kinds``
     are the elements of the condition of which one is 1: they say of which kind an image is.
@@ -78,19 +78,18 @@ class GaussianPrior(nn.Module):
         self.mean[which, :: self.bands] = coarse
         self.variance[which] = (count * self._variance(z) + SHARED * self.variance[0]) / (count + SHARED)
 
-    def which(self, condition: Tensor, told: Tensor) -> Tensor:
-        """The number of the Gaussian of each ``condition`` (n, conditions) where ``told`` (n, bool): (n)."""
-        found = told.long()
-        for which, kind in enumerate(self.kinds, start=2):
-            found = torch.where(told & (condition[:, kind] == 1), which, found)
-        return found
+    def expect(self, condition: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean of the coefficients given ``condition`` (n, conditions) where ``told`` (n, bool), else of all images.
 
-    def expect(self, condition: Tensor, told: Tensor) -> Tensor:
-        """Mean of the coefficients given ``condition`` (n, conditions) where ``told`` (n, bool), else of all images."""
+        With it the number of the Gaussian of each image, (n).
+        """
+        which = told.long()
+        for number, kind in enumerate(self.kinds, start=2):
+            which = torch.where(told & (condition[:, kind] == 1), number, which)
         effect = torch.where(told[:, None], (condition - self.centre) @ self.effect, 0.0)
-        mean = self.mean[self.which(condition, told)]
+        mean = self.mean[which]
         mean[:, :: self.bands] += effect.view_as(mean[:, :: self.bands])
-        return mean
+        return mean, which
 
     def denoise(self, centred: Tensor, noise: Tensor, which: Tensor) -> Tensor:
         """Mean of the clean coefficients, less what is expected, given ``centred``: these + noise of variance (n).
@@ -107,7 +106,7 @@ class GaussianPrior(nn.Module):
     def denoiser(self, condition: Tensor) -> Denoise:
         """The best denoiser, (x, log-SNR) -> mean of x_0, of the prior's images given ``condition`` (n, conditions)."""
         told = condition.new_ones(len(condition), dtype=torch.bool)
-        expected, which = self.expect(condition, told), self.which(condition, told)
+        expected, which = self.expect(condition, told)
 
         def denoise(x: Tensor, log_snr: Tensor) -> Tensor:
             centred = self.packet(x / alpha(log_snr)) - expected

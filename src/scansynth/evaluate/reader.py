@@ -114,9 +114,9 @@ def load(path: Path) -> Reader:
     try:
         with safe_open(path, framework="pt") as file:
             values = json.loads((file.metadata() or {})["reader"])
-    except (KeyError, ValueError, SafetensorError) as error:
+        about = About(**{**values, "findings": tuple(values["findings"]), "views": tuple(values["views"])})
+    except (KeyError, TypeError, ValueError, SafetensorError) as error:
         raise ScansynthError(f"{path}: not a reader that scansynth trained ({error}): make it anew") from error
-    about = About(**{**values, "findings": tuple(values["findings"]), "views": tuple(values["views"])})
     network = nn.Identity() if about.reason else _network(about)
     network.load_state_dict(load_file(path))
     return Reader(network, about)
