@@ -225,7 +225,7 @@ class Train(Section):
         1,
         description="Parts, a power of two, of a step's batch: computed one after the other, or by several processes.",
     )
-    learning_rate: PositiveFloat = Field(1e-3, description="Peak learning rate of AdamW.")
+    learning_rate: PositiveFloat = Field(1e-3, description="Peak learning rate of Muon and AdamW.")
     warmup: Annotated[int, Field(ge=0)] = Field(100, description="Steps of linear warm-up; cosine decay to 0 follows.")
     ema: Annotated[tuple[Annotated[float, Field(gt=0, lt=0.288)], ...], Field(min_length=1)] = Field(
         (0.05, 0.1, 0.15), description="Lengths of the weights' average, as shares of the run; validation chooses."
