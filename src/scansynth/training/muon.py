@@ -40,10 +40,16 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """The matrix with its singular values brought near 1 by a Newton-Schulz iteration; small ones less near."""
+    """The matrix with its singular values brought near 1 by a Newton-Schulz iteration; small ones less near.
+
+    The iteration, x <- (A + B x x' + C (x x')^2) x, is made on the small x x' alone: its factors all commute.
+    """
     x = matrix.T if len(matrix) > matrix.shape[1] else matrix
     x = x / (x.norm() + 1e-7)
+    square, one = x @ x.T, torch.eye(len(x), dtype=x.dtype, device=x.device)
+    product = one
     for _ in range(ITERATIONS):
-        square = x @ x.T
-        x = A * x + (B * square + C * square @ square) @ x
+        factor = A * one + B * square + C * square @ square
+        product, square = factor @ product, factor @ square @ factor
+    x = product @ x
     return x.T if len(matrix) > matrix.shape[1] else x
