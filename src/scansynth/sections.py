@@ -272,7 +272,7 @@ class Guidance(Section):
     """The sweep of the guidance scale: distance from real images against label fidelity."""
 
     scales: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)] = Field(
-        (1.0, 2.0, 3.0, 4.0, 6.0), description="The scales, rising; 1 is none."
+        (1.0, 1.5, 2.0, 3.0), description="The scales, rising; 1 is none."
     )
     count: Annotated[int, Field(ge=2)] = Field(256, description="Images at each scale, and again at the chosen one.")
     seed: Seed = Field(1, description="Seed of the sweep's images; those at the chosen scale have the next one.")

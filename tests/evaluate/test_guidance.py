@@ -13,6 +13,7 @@ from scansynth.evaluate import guidance, probe, reader
 from scansynth.evaluate.bootstrap import Estimate
 from scansynth.files import read_json, sha256
 from scansynth.sections import Diffusion, Guidance, Network
+from scansynth.store import read_table
 from scansynth.synthesise import draw_conditions, synthesise
 
 NETWORK = Network(base_channels=32, multipliers=(1,), attention=(False,), wavelet_levels=2)
@@ -110,12 +111,19 @@ def store_files(path):
 def run(files, name, swept=("1.npy", "2.npy", "4.npy")):
     networks = ["--model", "model.safetensors", "--weights", "probe.safetensors", "--reader", "reader.safetensors"]
     outputs = ["--report", f"{name}.json", "--plot", f"{name}.svg"]
+    outputs += ["--samples", f"{name}_chosen.npy", "--conditions", f"{name}_chosen.csv"]
     guidance.main(["--settings", json.dumps(SECTIONS), *files, *networks, "--swept", *swept, *outputs])
 
 
 def test_the_same_images_give_the_same_bytes(folder):
-    for name in ("guidance.json", "guidance.svg"):
+    for name in ("guidance.json", "guidance.svg", "guidance_chosen.npy", "guidance_chosen.csv"):
         assert sha256(folder / name) == sha256(folder / f"again_{name}")
+
+
+def test_the_fresh_samples_are_kept_with_what_they_were_asked_for(folder, toy_store):
+    pixels, rows = np.load(folder / "guidance_chosen.npy"), read_table(folder / "guidance_chosen.csv")
+    assert pixels.shape == (40, 1, 64, 64)
+    assert rows == draw_conditions(toy_store.table, 40, Guidance().seed + 1, "test")
 
 
 def test_the_scale_is_that_at_which_labels_are_seen_and_images_are_near(folder):

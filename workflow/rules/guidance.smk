@@ -1,5 +1,6 @@
 # Takes:  the trained model, and real images of validation and test patients
-# Gives:  results/guidance_<name>.json, results/<name>/guidance.svg: what guidance gains in labels and loses in distance
+# Gives:  results/guidance_<name>.json, results/<name>/guidance.svg: what guidance gains in labels and loses in distance;
+#         results/<name>/guidance_chosen.npy and .csv: the fresh samples at the chosen scale, and what they were asked for
 # A job a scale (guidance.scales): a cluster runs them side by side.
 
 
@@ -41,6 +42,8 @@ rule guidance:
     output:
         report="results/guidance_{name}.json",
         plot="results/{name}/guidance.svg",
+        samples="results/{name}/guidance_chosen.npy",
+        conditions="results/{name}/guidance_chosen.csv",
         record="results/guidance_{name}.record.json",
     log:
         "logs/guidance/{name}.log",
@@ -57,4 +60,5 @@ rule guidance:
     shell:
         "python -m scansynth.evaluate.guidance --settings {params.settings:q}"
         + options([*STORE, "model", "weights", "reader", "swept", "segmenter"])
-        + " --report {output.report} --plot {output.plot} 2>&1 | tee {log}"
+        + " --report {output.report} --plot {output.plot}"
+        " --samples {output.samples} --conditions {output.conditions} 2>&1 | tee {log}"

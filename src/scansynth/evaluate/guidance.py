@@ -27,7 +27,7 @@ from scansynth.evaluate.report import header
 from scansynth.evaluate.tradeoff import draw
 from scansynth.files import write_json
 from scansynth.store import Store, open_store
-from scansynth.synthesise import draw_conditions, on_best_device, synthesise
+from scansynth.synthesise import draw_conditions, on_best_device, synthesise, write_samples
 from scansynth.synthesise_guided import at_scale
 
 RULE = (
@@ -125,13 +125,15 @@ def _synthetic(array: np.ndarray, rows: list[dict[str, str]]) -> ImageSet:
 
 
 def fresh(job: stage.Job, store: Store, scale: float) -> ImageSet:
-    """New images at ``scale``, for conditions of test images."""
+    """New images at ``scale``, for conditions of test images; they are kept."""
     options = at_scale(job.settings, scale, job.settings.guidance.seed + 1)
     denoiser, description = model.load(job.inputs["model"])
     rows = draw_conditions(store.table, options.count, options.seed, "test")
     denoiser, facts = on_best_device(denoiser)
     job.facts |= facts | {"guidance": scale, "seed": options.seed}
-    return _synthetic(synthesise(denoiser, model.vocabulary(description).encode(rows), options), rows)
+    pixels = synthesise(denoiser, model.vocabulary(description).encode(rows), options)
+    write_samples(job, pixels, rows)
+    return _synthetic(pixels, rows)
 
 
 def verdicts(result: dict[str, Any]) -> list[str]:
@@ -195,7 +197,7 @@ def work(job: stage.Job) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Command line of the stage."""
     inputs = ("pixels", "table", "manifest", "model", "weights", "reader")
-    lists, outputs = ("swept", "segmenter"), ("report", "plot")
+    lists, outputs = ("swept", "segmenter"), ("report", "plot", "samples", "conditions")
     stage.run("evaluate.guidance", work, inputs=inputs, lists=lists, outputs=outputs, argv=argv)
 
 
