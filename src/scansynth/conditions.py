@@ -62,6 +62,12 @@ class Vocabulary:
         return (2 * years - youngest - oldest) / max(oldest - youngest, 1)
 
 
+def age_range(rows: Sequence[Mapping[str, str]]) -> list[int]:
+    """The youngest and the oldest age of the training images, in years; empty where none is known."""
+    known = [int(row["age"]) for row in rows if row["split"] == "train" and row["age"]]
+    return [min(known), max(known)] if known else []
+
+
 def labelled(row: Mapping[str, str], no_finding: str) -> bool:
     """Whether it is known what an image shows: where absence has a label (``no_finding``), no label says nothing."""
     return bool(row["findings"]) or not no_finding

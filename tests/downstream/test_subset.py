@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from scansynth.downstream.subset import chosen, main
-from scansynth.store import open_store
+from scansynth.store import COLUMNS, open_store, read_table, write_table
 
 
 def written(tiny_store, folder, fraction):
@@ -41,6 +41,19 @@ def test_fractions_are_nested_and_held_out_patients_stay(tiny_store, tmp_path, m
         assert [row["id"] for row in store.table] == expected
     assert stores[0].manifest["subset"] == {"fraction": 0.1, "seed": 3, "training_patients": 2}
     assert stores[0].manifest["images"] == len(stores[0].pixels)
+
+
+def test_nobody_else_s_age_is_known(tiny_store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table = tiny_store.with_suffix(".csv")
+    rows = read_table(table)
+    for number, row in enumerate(rows):
+        row["age"] = str(20 + number)
+    write_table(table, COLUMNS, rows)
+    store = written(tiny_store, tmp_path, 0.1)
+    known = [int(row["age"]) for row in store.table if row["split"] == "train"]
+    assert store.manifest["ages"] == [min(known), max(known)]
+    assert max(known) - min(known) < len(rows) - 1
 
 
 def test_the_choice_is_of_the_seed():

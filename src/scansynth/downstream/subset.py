@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 
 from scansynth import stage
+from scansynth.conditions import age_range
 from scansynth.errors import ScansynthError
 from scansynth.files import write_json
 from scansynth.prepare.array import growing
@@ -47,7 +48,12 @@ def work(job: stage.Job) -> None:
     patients = {row["patient"] for row in rows if row["split"] == "train"}
     write_table(job.outputs["rows"], COLUMNS, rows)
     about = {key: value for key, value in store.manifest.items() if key not in COUNTED}
-    about |= {"images": len(rows), "patients": len({row["patient"] for row in rows}), "masks": 0}
+    about |= {
+        "ages": age_range(rows),
+        "images": len(rows),
+        "patients": len({row["patient"] for row in rows}),
+        "masks": 0,
+    }
     about |= {"subset": {"fraction": fraction, "seed": seed, "training_patients": len(patients)}}
     write_json(job.outputs["about"], about)
     job.facts |= about["subset"] | {"training_images": sum(row["split"] == "train" for row in rows)}

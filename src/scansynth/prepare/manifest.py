@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from scansynth.conditions import age_range
 from scansynth.config import Settings
 from scansynth.prepare.items import Listing
 from scansynth.prepare.normalize import PERCENTILES, RESIZED
@@ -37,7 +38,7 @@ def build(
         "no_finding": dataset.no_finding,
         "views": views,
         "sexes": vocabulary((), (row["sex"] for row in rows)),
-        "ages": _ages(rows),
+        "ages": age_range(rows),
         "images": len(rows),
         "masks": whole.masks,
         "patients": _patients(rows),
@@ -75,12 +76,6 @@ def build(
 def vocabulary(declared: Sequence[str], found: Any) -> list[str]:
     """The labels that an image can have: those declared, else those found, sorted."""
     return list(declared) or sorted({name for name in found if name})
-
-
-def _ages(rows: Sequence[Row]) -> list[int]:
-    """The youngest and the oldest age of the training images, in years; empty where none is known."""
-    known = [int(row["age"]) for row in rows if row["split"] == "train" and row["age"]]
-    return [min(known), max(known)] if known else []
 
 
 def find_duplicates(rows: Sequence[Row], pixel_hashes: Sequence[str]) -> list[dict[str, Any]]:
