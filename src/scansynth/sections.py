@@ -319,7 +319,7 @@ class Extract(Section):
 class Reader(Section):
     """The classifier, trained on real images, that reads what synthetic ones show."""
 
-    steps: PositiveInt = Field(800, description="Optimiser steps.")
+    steps: PositiveInt = Field(1200, description="Optimiser steps.")
     batch: PositiveInt = Field(32, description="Images a step.")
     learning_rate: PositiveFloat = Field(2e-3, description="Peak learning rate.")
     seed: Seed = Field(0, description="Seed of initial weights and order.")

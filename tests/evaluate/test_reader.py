@@ -39,6 +39,20 @@ def test_what_can_be_seen_is_read_and_what_cannot_is_not(trained, labelled):
     assert trained.about.val_aurocs["Left"] > 0.99
 
 
+def test_a_small_spot_is_read_wherever_it_lies(toy_store):
+    generator = np.random.default_rng(0)
+    pixels = generator.normal(90, 6, (320, 1, 64, 64))
+    for image in pixels[1::2, 0]:
+        y, x = generator.integers(0, 60, 2)
+        image[y : y + 4, x : x + 4] += 60
+    splits = ["train"] * 200 + ["val"] * 40 + ["test"] * 80
+    rows = [{**toy_store.table[0], "split": s, "findings": ("None", "Spot")[i % 2]} for i, s in enumerate(splits)]
+    store = Store(np.clip(pixels, 0, 255).astype(np.uint8), rows, toy_store.manifest)
+    found = reader.train(store, Options(steps=200, batch=16))
+    test = store.indices("test")
+    assert aurocs(found.probabilities(store.pixels[test]), [rows[i] for i in test], found)["Spot"] > 0.95
+
+
 def test_labels_that_all_images_have_are_no_classes(trained):
     assert trained.findings == ["Left", "None", "Third"]
     assert trained.views == []  # all are PA

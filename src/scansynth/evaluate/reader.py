@@ -25,6 +25,7 @@ from scansynth.files import atomic
 from scansynth.sections import Reader as Options
 from scansynth.store import Store, open_store
 
+LARGEST = 128  # pixels a side: a nodule of 2 cm on a chest has 6 of them
 SHIFT = 0.06  # of the side, at most, in training
 CONTRAST = 0.2  # change of contrast and brightness, at most, in training
 CHECKS = 10  # times that the validation images are read in training
@@ -128,19 +129,37 @@ def _told_apart(rows: list[dict[str, str]], column: str) -> tuple[str, ...]:
     return tuple(label for label in sorted(set().union(*labels)) if not all(label in each for each in labels))
 
 
+class Head(nn.Module):
+    """Logits of ``classes`` from maps (n, width, h, w): what is seen of each where it lies, and at its clearest spot.
+
+    Places are coarse (4x4): where a shadow lies is part of what it is. A finding that is small, and anywhere, is lost
+    in their means; its spot is where the map of its class is highest.
+    """
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.places = nn.Sequential(
+            nn.AdaptiveAvgPool2d(4),
+            nn.Flatten(),
+            nn.Linear(16 * width, 64),
+            nn.LayerNorm(64),
+            nn.SiLU(),
+            nn.Linear(64, classes),
+        )
+        self.spots = nn.Conv2d(width, classes, 1)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Logits (n, classes)."""
+        return self.places(maps) + self.spots(maps).amax((2, 3))
+
+
 def _network(about: About) -> nn.Module:
-    """As the probe's, with a finer sense of place (4x4): where a shadow lies is part of what it is."""
     return nn.Sequential(
         *block(about.channels, 16, stride=2),
         *block(16, 32, stride=2),
-        *block(32, 64, stride=2),
-        *block(64, 64, stride=1),
-        nn.AdaptiveAvgPool2d(4),
-        nn.Flatten(),
-        nn.Linear(16 * 64, 64),
-        nn.LayerNorm(64),
-        nn.SiLU(),
-        nn.Linear(64, len(about.findings) + len(about.views)),
+        *block(32, 64, stride=1),
+        *block(64, 64, stride=2),
+        Head(64, len(about.findings) + len(about.views)),
     )
 
 
@@ -178,8 +197,8 @@ def _loss(logits: Tensor, targets: Tensor, about: About) -> Tensor:
 
 
 def _input(pixels: np.ndarray) -> Tensor:
-    """Images of uint8, (n, channels, size, size), as float32 in -1 to 1, averaged down to 64 pixels a side at most."""
-    return 2 * as_input(pixels) - 1
+    """Images of uint8, (n, channels, size, size), as float32 in -1 to 1, averaged down to ``LARGEST`` a side."""
+    return 2 * as_input(pixels, LARGEST) - 1
 
 
 def _targets(rows: list[dict[str, str]], about: About) -> Tensor:

@@ -123,7 +123,8 @@ def draw_case(seed: int, item: Plan) -> tuple[Case, np.random.Generator]:
         breath=rng.normal(0 if erect else 9, 9),
         left_lower=rng.uniform(5, 17),
         bubble=rng.uniform(13, 27) if rng.random() < (0.6 if erect else 0.35) else 0.0,
-        nodules=tuple(rng.uniform(5, 14, rng.integers(1, 3)).tolist()) if "Nodule" in acute else (),
+        # 18 to 30 mm wide: in 128 pixels smaller ones are taken for vessels.
+        nodules=tuple(rng.uniform(9, 15, rng.integers(1, 3)).tolist()) if "Nodule" in acute else (),
         effusion=tuple(heights.tolist()) if "Effusion" in acute else (0.0, 0.0),
         pneumothorax=(side, rng.uniform(0.70, 0.86)) if "Pneumothorax" in acute else ("", 1.0),
     )

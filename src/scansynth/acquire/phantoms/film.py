@@ -6,7 +6,7 @@ import numpy as np
 
 from scansynth.acquire.phantoms import frontal, lateral, skeleton, thorax
 from scansynth.acquire.phantoms.projection import Rays, chord, expose, smooth
-from scansynth.acquire.phantoms.thorax import FAT, LUNG, SOFT, Body, State
+from scansynth.acquire.phantoms.thorax import FAT, SOFT, Body, State
 
 LETTERS = {  # lead side markers, 5 x 7
     "L": ("10000", "10000", "10000", "10000", "10000", "10000", "11111"),
@@ -54,8 +54,8 @@ def integrate(rays: Rays, body: Body, state: State, rng: np.random.Generator) ->
     for radius in state.nodules:
         side = rng.integers(len(airs))
         centre, where = chest.cavities[side].place(airs[side][0], radius, rng)
-        # Small nodules are seen when they are denser (calcified); larger ones are soft tissue.
-        contrast = max(SOFT - LUNG, 0.55 / (2 * radius)) * rng.uniform(1.1, 1.6)
+        # Calcified, and shown alike whatever their size: of soft tissue alone they would be lost among the vessels.
+        contrast = rng.uniform(0.88, 1.32) / (2 * radius)
         total += contrast * chord(rays, centre, np.eye(3) / radius**2)
         truth["nodules"].append((*where, radius))
     return Film(np.maximum(total, 0), lung > 12, chest.heart_shadow, (chest.half > 5) & (lung + gas < 12), truth)
