@@ -91,6 +91,9 @@ def test_the_conclusion_names_what_helps_and_that_phantoms_are_none_of_it(found)
     )
     assert any("mixed_1" in sentence and "Better" in sentence for sentence in found["conclusion"])
     assert any("synthetic" in sentence and "Worse" in sentence for sentence in found["conclusion"])
+    (better,) = (sentence for sentence in found["conclusion"] if "Better than real images alone" in sentence)
+    (worse,) = (sentence for sentence in found["conclusion"] if "Worse than real images alone" in sentence)
+    assert "mixed_1" in better and "synthetic" not in better and "synthetic" in worse
     assert "phantoms" in found["conclusion"][-1]
 
 

@@ -69,6 +69,11 @@ def _at_fraction(fraction: str, at: dict[str, Any]) -> list[str]:
                 OPEN: "Too small an experiment to tell",
             }[word]
             sentences.append(f"{meaning}: {'; '.join(named)}.")
+    beside = {arm: values["beside"].get("real") for arm, values in at["arms"].items()}
+    for word, meaning in {HELPS: "Better", HARMS: "Worse"}.items():
+        named = [_difference(arm, one) for arm, one in beside.items() if one and one["verdict"] == word]
+        if named:
+            sentences.append(f"{meaning} than real images alone: {'; '.join(named)}.")
     return sentences
 
 
