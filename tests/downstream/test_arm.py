@@ -95,6 +95,23 @@ def test_shuffled_labels_harm(planted):
     assert shuffled["difference"] < -0.15 and shuffled["interval"][1] < 0
 
 
+def test_only_training_images_are_learned_from_and_validation_images_chosen_by(chests, tmp_path, monkeypatch):
+    given = {}
+
+    def spy(plan, val, *_):
+        given.update(plan=plan, val=val)
+        raise InterruptedError
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("scansynth.downstream.arm.train", spy)
+    with pytest.raises(InterruptedError):
+        run(chests, tmp_path, "real", 0)
+    [(train, _)] = given["plan"][0].sources
+    for images, split in ((train, "train"), (given["val"], "val")):
+        expected = [i for i, row in enumerate(chests.rows) if row["split"] == split]
+        np.testing.assert_array_equal(images.pixels, chests.pixels[expected])
+
+
 def test_nobody_of_the_test_set_is_learned_from(planted, chests):
     arms, _ = planted
     test = {row["id"]: row["patient"] for row in chests.rows if row["split"] == "test"}

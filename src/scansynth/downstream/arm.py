@@ -5,7 +5,7 @@
 ``synthetic``       synthetic images alone
 ``mixed_N``         in each batch, N synthetic images for each real one
 ``pretrained``      half of the steps on synthetic images, then half on real ones
-``oversampled``     real images, and so many synthetic ones of the rarest class that it is as common as the commonest
+``oversampled``     real images, and as many synthetic ones of the rarest class as the commonest has more
 ``..._classical``   one of these with classical augmentation on top
 """
 

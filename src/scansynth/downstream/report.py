@@ -22,24 +22,24 @@ def verdict(difference: float, interval: tuple[float, float], p: float, relevant
 
 def conclusion(fractions: dict[str, Any], relevant: float, phantom: bool) -> list[str]:
     """The result in sentences, that of the arms with synthetic images beside classical augmentation first."""
-    compared = [
-        (fraction, arm, values["beside"]["classical"])
+    verdicts = [
+        (fraction, _beyond_both(values["beside"]))
         for fraction, at in fractions.items()
-        for arm, values in at["arms"].items()
+        for values in at["arms"].values()
         if values["beside"].get("classical")
     ]
-    if not compared:
+    if not verdicts:
         return ["There are too few test patients of every class to say anything: see classes."]
-    verdicts = [one["verdict"] for _, _, one in compared]
-    if HELPS in verdicts:
-        helped = sorted({fraction for fraction, _, one in compared if one["verdict"] == HELPS}, key=float)
-        first = f"Synthetic images help beyond classical augmentation at {_shares(helped)} of the training patients"
+    helped = sorted({fraction for fraction, verdict in verdicts if verdict == HELPS}, key=float)
+    both = "over classical augmentation and real images alone"
+    if helped:
+        first = f"Synthetic images help: they gain {both} at {_shares(helped)} of the training patients"
         first += "." if len(helped) == len(fractions) else ", and at no other fraction."
-    elif OPEN in verdicts:
-        first = "No gain from synthetic images over classical augmentation is shown, and some arms could not be told:"
+    elif any(verdict == OPEN for _, verdict in verdicts):
+        first = f"No gain from synthetic images {both} is shown, and some arms could not be told:"
         first += f" the experiment is too small to exclude a gain of {relevant:g}."
     else:
-        first = "Synthetic images do not help: in no arm do they gain over classical augmentation what would matter"
+        first = f"Synthetic images do not help: in no arm do they gain {both} what would matter"
         first += f" ({relevant:g} of the mean AUROC)."
     sentences = [first]
     for fraction, at in fractions.items():
@@ -50,6 +50,15 @@ def conclusion(fractions: dict[str, Any], relevant: float, phantom: bool) -> lis
         "test patients are those of one data set."
     )
     return sentences + (["These are computed phantoms: nothing follows for patients."] if phantom else [])
+
+
+def _beyond_both(beside: dict[str, Any]) -> str:
+    """An arm's verdict beside classical augmentation; if it helps there, that beside real images alone.
+
+    Where classical augmentation harms, to beat it is no merit.
+    """
+    verdict = beside["classical"]["verdict"]
+    return beside["real"]["verdict"] if verdict == HELPS else verdict
 
 
 def _at_fraction(fraction: str, at: dict[str, Any]) -> list[str]:

@@ -31,9 +31,9 @@ class Task:
         return np.array(found, dtype=bool).reshape(len(rows), len(self.classes))
 
     def rare(self, rows: list[Row]) -> tuple[list[Row], int]:
-        """The rows that show the rarest class, and how many more of it there would have to be to be no longer rare.
+        """The rows that show the rarest class, and how many more show the commonest.
 
-        Then as many would show it as show the commonest class, or, of a single target, as are of the other kind.
+        Of a single target, the classes are those with it and those without.
         """
         shown = self.truth(rows)
         if self.only.target:
