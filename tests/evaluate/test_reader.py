@@ -1,5 +1,7 @@
 """The reader learns from training images what each shows, and keeps no more than it needs."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -86,7 +88,18 @@ def test_a_saved_reader_reads_alike(trained, labelled, tmp_path):
     np.testing.assert_allclose(loaded.probabilities(pixels[3:4]), trained.probabilities(pixels)[3:4], atol=1e-6)
 
 
-@pytest.mark.parametrize("metadata", [None, {"reader": "{}"}, {"reader": '{"findings": [], "views": []}'}])
+def test_the_only_view_that_is_known_is_no_class(toy_store):
+    store = with_rows(toy_store, lambda i: (("None", "Left")[i % 2], ("PA", "")[i % 4 > 1]))
+    assert reader.train(store, Options(steps=2)).views == []
+
+
+ABOUT = {"channels": 1, "findings": ["a", "b"], "views": [], "no_finding": "", "val_aurocs": {}, "reason": None}
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [None, {"reader": "{}"}, {"reader": '{"findings": [], "views": []}'}, {"reader": json.dumps(ABOUT)}],
+)
 def test_a_file_that_is_no_reader_of_this_version_is_named(tmp_path, metadata):
     save_file({"weight": torch.zeros(1)}, tmp_path / "old.safetensors", metadata=metadata)
     with pytest.raises(ScansynthError, match=r"old\.safetensors: not a reader"):

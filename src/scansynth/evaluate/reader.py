@@ -116,17 +116,18 @@ def load(path: Path) -> Reader:
         with safe_open(path, framework="pt") as file:
             values = json.loads((file.metadata() or {})["reader"])
         about = About(**{**values, "findings": tuple(values["findings"]), "views": tuple(values["views"])})
-    except (KeyError, TypeError, ValueError, SafetensorError) as error:
-        raise ScansynthError(f"{path}: not a reader that scansynth trained ({error}): make it anew") from error
-    network = nn.Identity() if about.reason else _network(about)
-    network.load_state_dict(load_file(path))
+        network = nn.Identity() if about.reason else _network(about)
+        network.load_state_dict(load_file(path))
+    except (KeyError, RuntimeError, TypeError, ValueError, SafetensorError) as error:
+        raise ScansynthError(f"{path}: not a reader of this version of scansynth ({error}): make it anew") from error
     return Reader(network, about)
 
 
 def _told_apart(rows: list[dict[str, str]], column: str) -> tuple[str, ...]:
-    """The labels of a column that some training images have and others have not, sorted."""
+    """The labels of a column that some training images have and others have not, sorted; of views not a single one."""
     labels = [set(filter(None, row[column].split("|"))) for row in rows]
-    return tuple(label for label in sorted(set().union(*labels)) if not all(label in each for each in labels))
+    told = tuple(label for label in sorted(set().union(*labels)) if not all(label in each for each in labels))
+    return () if column == "view" and len(told) == 1 else told
 
 
 class Head(nn.Module):
