@@ -35,12 +35,15 @@ def results(database, tmp_path, monkeypatch):
     folder = tmp_path / "results" / "toy"
     folder.mkdir(parents=True)
 
-    def record(file, stage, **settings):
-        body = {"stage": stage, "outputs": {"x": {"sha256": file}}, "settings": settings, "seconds": 1.5}
+    def record(file, stage, made=(), read=(), **settings):
+        body = {"stage": stage, "settings": settings, "seconds": 1.5}
+        for key, paths in {"inputs": dict(read), "outputs": {path: path for path in made} or {file: file}}.items():
+            body[key] = {path: {"path": path, "sha256": sha256} for path, sha256 in paths.items()}
         (tmp_path / "results" / file).write_text(json.dumps(body | {"digests": {"code": "abc"}}))
 
-    record("toy/model.record.json", "train", train={"steps": 2, "betas": [1, 2]})
-    record("fid_toy.record.json", "evaluate.fid", evaluate={"seed": 0})
+    losses, figures = "results/toy/train.jsonl", "results/fid_toy.json"
+    record("toy/model.record.json", "train", made=[losses], train={"steps": 2, "betas": [1, 2]})
+    record("fid_toy.record.json", "evaluate.fid", made=[figures], read={losses: losses}, evaluate={"seed": 0})
     (folder / "train.jsonl").write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.0, "val_loss": 1.5}\n')
     (tmp_path / "results" / "fid_toy.json").write_text(
         '{"probe": {"frechet_distance": 3.5, "small": true, "of Mass, PA (n > 5)": 2}}'
@@ -64,6 +67,19 @@ def test_figures_parameters_and_files_are_logged_once(results):
     assert "fid.probe.small" not in run.data.metrics
     assert run.data.metrics["fid.probe.of Mass_ PA _n _ 5_"] == 2  # what MLflow takes no name with
     assert "fid_toy.json" in {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
+
+
+def test_figures_of_another_model_are_not_logged_with_this_one(results):
+    results("toy/model.record.json", "train", made=["results/toy/train.jsonl"], train={"steps": 3})
+    results(
+        "fid_toy.record.json", "evaluate.fid", made=["results/fid_toy.json"], read={"results/toy/train.jsonl": "old"}
+    )
+    results("figures_toy.record.json", "evaluate.figures", read={"results/fid_toy.json": "results/fid_toy.json"})
+    tracking.sync()
+    client, (run,) = runs()
+    assert run.data.params == {"train.steps": "3"} and "loss" in run.data.metrics
+    assert not any(metric.startswith(("fid.", "seconds.evaluate")) for metric in run.data.metrics)
+    assert "fid_toy.json" not in {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
 
 
 def test_a_new_state_is_a_new_run(results):

@@ -60,3 +60,15 @@ def sha256(path: Path) -> str:
     """The file's SHA-256 in hexadecimal."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def stamp(file: Path) -> list[int]:
+    """Size, inode, and the times of its last change and of that of its state: a file with the same is the same."""
+    state = file.stat()
+    return [state.st_size, state.st_ino, state.st_mtime_ns, state.st_ctime_ns]
+
+
+def files_of(entries: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Path and hash of each file that a record's inputs or outputs name."""
+    for entry in entries.values():
+        yield from ((file["path"], file["sha256"]) for file in (entry if isinstance(entry, list) else [entry]))

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from scansynth import digest
-from scansynth.files import read_json, write_json
+from scansynth.files import files_of, read_json, write_json
 
 RESULTS, BENCHMARKS = Path("results"), Path("benchmarks")
 ARTIFACTS = ("samples.png", "loss.svg", "memorization.png", "anatomy.svg", "guidance.svg", "augmentation.svg")
@@ -52,12 +52,36 @@ def print_timings(rows: list[tuple[str, float, float]]) -> None:
 
 
 def records(name: str) -> dict[str, Any]:
-    """The records of an experiment's outputs, by stage, and by file as well where it made several."""
+    """The records of an experiment's outputs, by stage, and by file as well where it made several.
+
+    Without those of which an input has been made anew since: they are of another state than the rest.
+    """
     files = [*RESULTS.glob(f"{name}/*.record.json"), *RESULTS.glob(f"*_{name}.record.json")]
-    found = {file.name.removesuffix(".record.json"): read_json(file) for file in files}
+    found = of_one_state({file.name.removesuffix(".record.json"): read_json(file) for file in files})
     ran = Counter(record["stage"] for record in found.values())
     keys = {file: one["stage"] if ran[one["stage"]] == 1 else f"{one['stage']}.{file}" for file, one in found.items()}
     return {key: found[file] for file, key in sorted(keys.items(), key=itemgetter(1))}
+
+
+def of_one_state(found: dict[str, Any]) -> dict[str, Any]:
+    """The records whose inputs are what the others of them say was made, if they say anything of it."""
+    made = {path: sha for record in found.values() for path, sha in files_of(record["outputs"])}
+    left = {
+        name: record
+        for name, record in found.items()
+        if all(made.get(path, sha) == sha for path, sha in files_of(record["inputs"]))
+    }
+    gone = made_by({name: found[name] for name in found.keys() - left.keys()})
+    while later := {
+        name for name, record in left.items() if any(path in gone for path, _ in files_of(record["inputs"]))
+    }:
+        gone |= {path for name in later for path, _ in files_of(left.pop(name)["outputs"])}
+    return left
+
+
+def made_by(found: dict[str, Any]) -> set[str]:
+    """Paths of the files that the records speak of as made."""
+    return {path for record in found.values() for path, _ in files_of(record["outputs"])}
 
 
 def numbers(value: Any) -> Iterator[tuple[str, float]]:
@@ -120,8 +144,8 @@ def _log(client: Any, name: str) -> bool:
     for kind, size in {"params": 100, "tags": 100, "metrics": 1000}.items():  # the most that MLflow takes at once
         for start in range(0, len(items[kind]), size):
             client.log_batch(run.info.run_id, **{kind: items[kind][start : start + size]})
-    for file in [RESULTS / name / artifact for artifact in ARTIFACTS] + list(_result_files(name)):
-        if file.exists():
+    for file in [*(RESULTS / name / artifact for artifact in ARTIFACTS), *_result_files(name)]:
+        if file.exists() and file.as_posix() in made_by(found):
             client.log_artifact(run.info.run_id, str(file))
     client.set_terminated(run.info.run_id)
     return True
@@ -143,10 +167,11 @@ def _result_files(name: str) -> Iterator[Path]:
 def _metrics(name: str, found: dict[str, Any]) -> Iterator[tuple[str, float, int, int]]:
     """Metric, value, time (0: no clock in what is logged) and step."""
     losses = RESULTS / name / "train.jsonl"
-    for line in losses.read_text(encoding="utf-8").splitlines() if losses.exists() else ():
+    made = made_by(found)
+    for line in losses.read_text(encoding="utf-8").splitlines() if losses.as_posix() in made else ():
         row = json.loads(line)
         yield from ((metric, value, 0, row["step"]) for metric, value in row.items() if metric != "step")
-    for file in _result_files(name):
+    for file in (file for file in _result_files(name) if file.as_posix() in made):
         kind = file.name.removesuffix(f"_{name}.json")
         yield from ((REFUSED.sub("_", f"{kind}.{path}"), value, 0, 0) for path, value in numbers(read_json(file)))
     yield from ((f"seconds.{stage}", record["seconds"], 0, 0) for stage, record in found.items())

@@ -31,8 +31,10 @@ def results(folder, *names, steps=STEPS):
     """What stages would have written for experiments of these names."""
     for name in names:
         (folder / "results" / name).mkdir(parents=True)
-        for file, stage in ((f"{name}/model", "train"), (f"fid_{name}", "evaluate.fid")):
-            record = {"stage": stage, "outputs": {"x": {"sha256": file}}, "seconds": 1.5, "digests": {"code": "abc"}}
+        made = {f"{name}/model": f"{name}/train.jsonl", f"fid_{name}": f"fid_{name}.json"}
+        for (file, output), stage in zip(made.items(), ("train", "evaluate.fid"), strict=True):
+            record = {"stage": stage, "inputs": {}, "seconds": 1.5, "digests": {"code": "abc"}}
+            record["outputs"] = {"x": {"path": f"results/{output}", "sha256": file}}
             record["settings"] = {stage: {f"key{number}": number for number in range(60)}}
             (folder / "results" / f"{file}.record.json").write_text(json.dumps(record))
         rows = [{"step": step, "loss": 1 / step, "val_loss": 2 / step} for step in range(1, steps + 1)]
