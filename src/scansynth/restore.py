@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+import yaml
+
 from scansynth import present
 from scansynth.errors import ScansynthError
 from scansynth.experiments import Experiments
@@ -12,17 +14,29 @@ from scansynth.freshness import settle
 
 def altered() -> list[str]:
     """What is not as dvc.lock has it, a line a file: by its bytes, where DVC alone would take a date's word."""
+    from dvc.exceptions import DvcException
     from dvc.repo import Repo
     from dvc_data.hashfile.state import StateNoop
 
-    with Repo() as repo:
-        repo.state = repo.cache.local.state = repo.cache.legacy.state = StateNoop()
-        found = repo.data_status(granular=True, untracked_files="no")["uncommitted"]
+    try:
+        with Repo() as repo:
+            if unmade := sorted({stage.addressing for stage in repo.index.stages} - locked()):
+                raise ScansynthError(f"dvc.lock has nothing of {', '.join(unmade)}: `dvc repro` makes what is missing")
+            repo.state = repo.cache.local.state = repo.cache.legacy.state = StateNoop()
+            found = repo.data_status(granular=True, untracked_files="no")["uncommitted"]
+    except DvcException as error:
+        raise ScansynthError(f"DVC: {error}") from error
     for path in filter(Path.is_file, map(Path, found.get("modified", []))):
         path.touch()  # so that DVC sees it as well, and puts it back
     words = {"deleted": "is missing", "modified": "is another file than in dvc.lock", "added": "is not in dvc.lock"}
     lines = [f"{path} {words[kind]}" for kind in words for path in sorted(found.get(kind, []))]
     return [line for line in lines if not line.startswith("data/present.json")]
+
+
+def locked() -> set[str]:
+    """The stages of which dvc.lock says what they made."""
+    lock = Path("dvc.lock")
+    return set(yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"]) if lock.exists() else set()
 
 
 def restore() -> list[str]:

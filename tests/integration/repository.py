@@ -11,8 +11,12 @@ from small import REPO, SMALL
 
 PARTS = ("src", "workflow", "config", "environment.yml", "dvc.yaml", ".dvc/config", ".dvc/.gitignore")
 PARTS += (".dvcignore", ".gitignore")
-EXPERIMENTS = "      cxr: {dataset: chest, size: 128}\n      histo: {dataset: tissue, size: 96}\n"
-EXPERIMENTS += "      mri: {dataset: brain, size: 128}\n"
+EXPERIMENTS = (
+    "      cxr: {dataset: chest, size: 128, outlines: results/cxr/segmenter.safetensors}\n"
+    "      histo: {dataset: tissue, size: 96, outlines: workflow/rules/anatomy.smk}\n"
+    "      mri: {dataset: brain, size: 128, outlines: workflow/rules/anatomy.smk}\n"
+)
+SMALLER = EXPERIMENTS.splitlines(keepends=True)[0].replace("128", "64")
 
 
 def make(folder: Path, **sections: dict) -> Path:
@@ -33,7 +37,7 @@ def make(folder: Path, **sections: dict) -> Path:
     experiment.write_text(yaml.safe_dump(values))
     stages = (folder / "dvc.yaml").read_text()
     assert EXPERIMENTS in stages
-    (folder / "dvc.yaml").write_text(stages.replace(EXPERIMENTS, "      cxr: {dataset: chest, size: 64}\n"))
+    (folder / "dvc.yaml").write_text(stages.replace(EXPERIMENTS, SMALLER))
     git(folder, "init", "--quiet")
     commit(folder, "start")
     return folder

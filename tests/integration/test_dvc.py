@@ -5,6 +5,8 @@ import time
 
 import pytest
 import repository
+import yaml
+from small import REPO
 from test_reruns import EVERYTHING, flip, to_call, to_run
 
 
@@ -45,6 +47,20 @@ def test_what_was_altered_is_named(clone, file):
     assert f"{file} is another file" in done.stdout and "dvc checkout" in done.stdout
     repository.dvc(clone, "checkout", "--force")
     assert "nothing has to run" in repository.succeed(clone, *RESTORE)
+
+
+def test_what_dvc_lock_does_not_speak_of_is_not_vouched_for(clone):
+    repository.dvc(clone, "pull")
+    lock = yaml.safe_load((clone / "dvc.lock").read_text())
+    del lock["stages"]["samples@cxr"]
+    (clone / "dvc.lock").write_text(yaml.safe_dump(lock))
+    done = repository.call(clone, *RESTORE)
+    assert done.returncode == 1 and "dvc.lock has nothing of samples@cxr: `dvc repro` makes" in done.stdout
+
+
+def test_a_folder_that_is_no_repository_is_a_message(tmp_path):
+    done = repository.call(tmp_path, *RESTORE, PYTHONPATH=str(REPO / "src"))
+    assert done.returncode == 1 and "Traceback" not in done.stdout and "scansynth restore: DVC:" in done.stdout
 
 
 def test_a_change_after_the_clone_is_told_in_words(clone):
