@@ -56,6 +56,23 @@ def test_edits(package, name, old, new, changed):
     assert (current() != before) is changed
 
 
+SOURCE = """
+import a.b as c
+@d
+class E(F, metaclass=G):
+    x: int | None = 1
+    async def f(self, /, y, *z: str, k=2.5, **w) -> list[int]:
+        if (n := len(z)) > 1 and not y: raise ValueError(f"{y!r:>{n}} of {k}" "and" rf"{w}\\d") from None
+        return [*z, b"\\x00", ..., lambda q: q**-1j, {**w}, {v for v in z if v}]
+match x:
+    case [1, *_] | {"a": E(y=2)}: pass
+"""
+
+
+def test_all_versions_of_python_agree():
+    assert digest.of_value(digest._plain(digest.ast.parse(SOURCE))) == "6f95cbe1f22cb577"
+
+
 def test_what_changed_is_named(package):
     edit, _ = package
     before = digest.of_modules("scansynth.stage")

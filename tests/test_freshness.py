@@ -28,7 +28,7 @@ def project(tmp_path, monkeypatch):
             "inputs": {key: {"path": path, "sha256": sha256(tmp_path / path)} for key, path in read.items()},
             "outputs": {"samples": {"path": made, "sha256": sha256(tmp_path / made)}},
             "settings": freshness.recorded(settings),
-            "digests": {"modules": now.modules},
+            "digests": {"modules": now.modules, "rule": now.rule},
             "software": now.libraries,
         }
         write_json((tmp_path / made).with_suffix(".record.json"), record)
@@ -91,6 +91,26 @@ def test_another_version_is_named(project):
     change_record(project, MADE, lambda record: record["software"].update(torch="1.0"))
     (reason,) = stale(project)[MADE]
     assert reason.startswith("torch was 1.0, is ")
+
+
+@pytest.mark.parametrize("root", [None, "typo", "empty"])
+def test_a_supplied_folder_that_is_no_longer_named_makes_its_data_stale(project, root):
+    for folder in ("scans", "empty"):
+        (project / folder).mkdir()
+    write_text(project / "scans/Data_Entry_2017_v2020.csv", "Image Index\n")
+    raw = project / "data/raw/chest"
+    raw.mkdir(parents=True)
+    (raw / "files").symlink_to(project / "scans")
+    write_text(raw / "inventory.csv", "path,bytes,sha256\n")
+    write_json(raw / "source.json", {"inventory_sha256": sha256(raw / "inventory.csv")})
+    hashed = Remembered("hashes", sha256)
+
+    def reasons(root):
+        named = Experiments(project / "config", {"cxr": {"data": {"root": root}}})
+        return [reason for reason in freshness._raw(raw.relative_to(project), named, hashed) if "lead" in reason]
+
+    assert reasons(str(project / "scans")) == []
+    assert len(reasons(root and str(project / root))) == 1
 
 
 def test_a_result_without_a_record_is_not_trusted(project):

@@ -6,7 +6,9 @@ import sys
 import numpy as np
 import pytest
 
-from scansynth import gather
+from scansynth import digest, gather, shards
+from scansynth.errors import ScansynthError
+from scansynth.files import write_json
 
 
 def test_shards_that_are_not_all_are_refused(tmp_path, capsys):
@@ -25,3 +27,17 @@ def test_shards_that_are_not_all_are_refused(tmp_path, capsys):
 def test_gathering_takes_no_torch():
     script = "import sys, scansynth.gather, scansynth.evaluate.features; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+
+
+def test_a_shard_of_other_code_is_refused(tmp_path):
+    record = {
+        "stage": "gather",
+        "facts": {},
+        "digests": {"code": "c", "modules": digest.of_modules("scansynth.gather")},
+    }
+    write_json(tmp_path / "a.record.json", record)
+    assert shards.facts([tmp_path / "a.npy"]) == {"shard_code": "c"}
+    record["digests"]["modules"]["scansynth.gather"] = "other"
+    write_json(tmp_path / "a.record.json", record)
+    with pytest.raises(ScansynthError, match=r"a\.npy was made by other code"):
+        shards.facts([tmp_path / "a.npy"])

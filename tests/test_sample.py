@@ -76,6 +76,7 @@ def test_pictures_table_and_record(call, weights):
     made_by = json.loads(picture.text["Source"])
     assert (made_by["model"], made_by["seed"], made_by["index"]) == (sha256(weights), 0, 1)
     record = read_json(folder / "samples.record.json")
+    assert str(folder.parent) not in json.dumps(record) and str(weights.parent) not in json.dumps(record)
     assert record["inputs"]["model"]["sha256"] == sha256(weights)
     assert record["settings"]["sample"]["guidance"] == 2
     assert record["facts"]["asked"] == {"findings": "Bright", "age": "33"} and record["facts"]["seed"] == 0
@@ -137,6 +138,7 @@ def test_colour_is_one_file_and_contrasts_are_several(call, tmp_path, kind):
         (["--count", "-3"], "count: Input should be greater than 0, found -3"),
         (["--steps", "0"], "steps: Input should be greater than 0, found 0"),
         (["--guidance", "-1"], "guidance: Input should be greater than or equal to 0"),
+        (["--guidance", "inf"], "guidance: Input should be a finite number"),
         (["--seed", "-1"], "seed: Input should be greater than or equal to 0"),
         (["--model", "no.safetensors"], "--model no.safetensors: there is no such file"),
         (["--model", __file__], "not a model that scansynth trained"),

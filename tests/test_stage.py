@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -41,9 +42,31 @@ def test_record_says_what_was_used_and_made(arguments, tmp_path):
     assert record["inputs"]["model"] == {"path": "in.txt", "sha256": files.sha256(tmp_path / "in.txt")}
     assert record["outputs"]["samples"]["sha256"] == files.sha256(tmp_path / "out.npy")
     assert record["settings"]["sample"]["count"] == 3
-    assert set(record["digests"]) == {"code", "modules", "settings"}
+    assert set(record["digests"]) == {"code", "modules", "rule", "settings"}
     assert record["facts"] == {"seed": 5}
     assert {"python", "torch", "numpy"} <= set(record["software"]) and "pydicom" not in record["software"]
+
+
+def test_what_changes_during_the_work_is_not_blessed(arguments, tmp_path, monkeypatch, capsys):
+    module = tmp_path / "code" / "scansynth" / "gather.py"
+    module.parent.mkdir(parents=True)
+    module.write_text("before = 1\n")
+    monkeypatch.setattr(stage.digest, "PACKAGE", module.parent)
+    before = stage.digest.of_modules("scansynth.gather")
+
+    def work(job):
+        module.write_text("after = 1\n")
+        files.write_text(job.outputs["samples"], "")
+        os.utime("in.txt")  # a date alone is no change
+
+    run(work, arguments)
+    record = json.loads((tmp_path / "out.record.json").read_text())
+    assert record["digests"]["modules"] == before != stage.digest.of_modules("scansynth.gather")
+    (tmp_path / "out.record.json").unlink()
+    with pytest.raises(SystemExit):
+        run(lambda job: (work(job), files.write_text(tmp_path / "in.txt", "other")), arguments)
+    assert "in.txt was changed while it was read" in capsys.readouterr().err
+    assert not (tmp_path / "out.record.json").exists()
 
 
 def test_record_knows_nothing_of_host_user_or_folder(arguments, tmp_path):

@@ -108,10 +108,24 @@ def _read(file: Path) -> dict[str, Any]:
     names = set(_imports(tree))
     own = {name for name in names if name.split(".")[0] == PACKAGE.name}
     others = {name.split(".")[0] for name in names - own} - sys.stdlib_module_names
-    return {"digest": of_value(ast.unparse(tree)), "imports": sorted(own), "libraries": sorted(others)}
+    return {"digest": of_value(_plain(tree)), "imports": sorted(own), "libraries": sorted(others)}
 
 
-_contents = Remembered("code", _read)
+def _plain(node: Any) -> Any:
+    """A syntax tree as JSON-like values, the same by all versions of Python, unlike what ``ast`` itself prints.
+
+    Without places and without what is empty, as are the parts that only some versions know of.
+    """
+    if isinstance(node, ast.JoinedStr):  # Python 3.12 ends the format of a value with an empty text
+        node = ast.JoinedStr([part for part in node.values if getattr(part, "value", None) != ""])
+    if isinstance(node, ast.AST):
+        parts = {name: value for name, value in ast.iter_fields(node) if value not in (None, []) and name != "kind"}
+        return [type(node).__name__, {name: _plain(value) for name, value in parts.items()}]
+    return [_plain(part) for part in node] if isinstance(node, list) else repr(node)
+
+
+# Named by this module's own bytes: what another version of it has read may be wrong.
+_contents = Remembered(f"code-{of_value(Path(__file__).read_text(encoding='utf-8'))}", _read)
 
 
 def _imports(tree: ast.Module) -> list[str]:

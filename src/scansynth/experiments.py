@@ -110,9 +110,9 @@ class Experiments:
             else:
                 fetched = {download.file for download in about.downloads}
                 found = [table for table in find_tables(root, about.layout) if table.name not in fetched]
-            return root if named else None, [file.relative_to(root).as_posix() for file in found]
         except (ScansynthError, OSError):
-            return None, []  # the acquire stage says what is wrong with the folder
+            found = []  # the acquire stage says what is wrong with the folder
+        return root if named else None, [file.relative_to(root).as_posix() for file in found]
 
     def images(self, name: str) -> str:
         """Where the experiment's image store lies: the path of its array, less the suffix."""

@@ -21,8 +21,9 @@ from scansynth.acquire import inventory
 from scansynth.config import parse_settings
 from scansynth.errors import ScansynthError
 from scansynth.experiments import Experiments
-from scansynth.files import read_json, sha256, write_json
+from scansynth.files import files_of, read_json, sha256, write_json
 from scansynth.remembered import STATE, Remembered
+from scansynth.rules import of_rules
 from scansynth.stage import loaded, recorded
 
 MARKS = Path(".snakemake/incomplete")  # where Snakemake keeps a mark for each output that is not to be trusted
@@ -44,12 +45,12 @@ class Result:
     @cached_property
     def inputs(self) -> dict[str, str]:
         """Path and hash of each file that was read."""
-        return _files(self.record["inputs"])
+        return dict(files_of(self.record["inputs"]))
 
     @cached_property
     def outputs(self) -> dict[str, str]:
         """Path and hash of each file that was written, without the record."""
-        return _files(self.record["outputs"])
+        return dict(files_of(self.record["outputs"]))
 
     @property
     def written(self) -> list[Path]:
@@ -144,6 +145,7 @@ class Present:
     def __init__(self, stage: str) -> None:
         self.modules = digest.of_modules(*loaded(stage))
         self.code = digest.of_value(self.modules)
+        self.rule = of_rules(*loaded(stage))
         self.libraries = digest.libraries(*loaded(stage))
 
 
@@ -159,6 +161,8 @@ def reasons(result: Result, present: Present, experiments: Experiments, hashed: 
     yield from _changes(result.record["settings"], wanted(result, experiments), "")
     if changed := sorted(_differing(result.record["digests"].get("modules", {}), present.modules)):
         yield f"code changed: {', '.join(changed)}"
+    if result.record["digests"].get("rule") != present.rule:
+        yield f"the rule that runs {result.record['stage']} changed"
     software = result.record["software"]
     for library, version in present.libraries.items():
         if software.get(library) != version:
@@ -224,6 +228,9 @@ def _raw(folder: Path, experiments: Experiments, hashed: Remembered) -> Iterator
     if root is not None and files.resolve() != root.resolve():
         yield f"{files} does not lead to {root}"
         return
+    if root is None and files.is_symlink():
+        yield f"{files} leads to a folder that data.root no longer names"
+        return
     if new := sorted(set(supplied) - {entry.path for entry in entries}):
         yield f"{files / new[0]} is new"
     for entry in entries:
@@ -269,11 +276,6 @@ def date_benchmarks(fresh: list[Result]) -> None:
     for path in Path("benchmarks").rglob("*.tsv"):
         if path.stat().st_mtime_ns < newest:
             os.utime(path, ns=(newest, newest))
-
-
-def _files(entries: dict[str, Any]) -> dict[str, str]:
-    flat = [file for entry in entries.values() for file in (entry if isinstance(entry, list) else [entry])]
-    return {file["path"]: file["sha256"] for file in flat}
 
 
 def _differing(old: dict[str, str], new: dict[str, str]) -> set[str]:

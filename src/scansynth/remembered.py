@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from scansynth.files import read_json, write_text
+from scansynth.files import read_json, stamp, write_text
 
 STATE = Path(".scansynth")
 SETTLED = 50_000_000  # nanoseconds since its last change: before that, a second one may have the same time stamp
@@ -28,14 +28,12 @@ class Remembered:
         """Of ``file``, which has to be there."""
         if self.known is None:
             self.known = _read(self.path)
-        state = file.stat()
-        stamp = [state.st_size, state.st_ino, state.st_mtime_ns, state.st_ctime_ns]
-        key = str(file.absolute())
-        if key in self.known and self.known[key][0] == stamp:
+        now, key = stamp(file), str(file.absolute())
+        if key in self.known and self.known[key][0] == now:
             return self.known[key][1]
         value = self.compute(file)
-        if time.time_ns() - state.st_ctime_ns > SETTLED:
-            self.known[key] = [stamp, value]
+        if time.time_ns() - now[-1] > SETTLED:
+            self.known[key] = [now, value]
             self.changed = True
         return value
 

@@ -24,7 +24,7 @@ from scansynth.files import atomic, sha256
 from scansynth.picture import COLOUR
 from scansynth.request import Learnt
 from scansynth.sections import Sample
-from scansynth.stage import Job, plain_errors, write_record
+from scansynth.stage import Job, Origin, plain_errors, write_record
 from scansynth.store import write_table
 from scansynth.synthesise import on_best_device, synthesise
 
@@ -51,6 +51,7 @@ def make(path: Path, asked: dict[str, Any], options: Sample, kind: str, folder: 
     started = time.monotonic()
     if not path.is_file():
         raise ScansynthError(f"--model {path}: there is no such file; snakemake {path} makes it, if an experiment does")
+    origin = Origin.of("sample", Job(Settings(sample=options), {"model": path}, {}))
     denoiser, description = model.load(path)
     learnt = Learnt.of(description, denoiser.prior.centre.numpy(), path)
     wanted = learnt.check(asked)
@@ -73,7 +74,8 @@ def make(path: Path, asked: dict[str, Any], options: Sample, kind: str, folder: 
     files = {row["file"]: folder / row["file"] for row in rows}
     facts |= {"asked": wanted, "seed": options.seed, "images": options.count, "format": kind}
     job = Job(Settings(sample=options), {"model": path}, {"samples": table, **files}, facts=facts)
-    write_record("sample", job, seconds=time.monotonic() - started)
+    # The files lie beside the record, and it may be handed on: folders, which may name a user, stay out of it.
+    write_record("sample", job, origin, seconds=time.monotonic() - started, said=lambda file: file.name)
 
 
 def claim(folder: Path) -> None:

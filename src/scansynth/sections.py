@@ -17,9 +17,9 @@ def _rising(value: tuple[float, float]) -> tuple[float, float]:
 
 
 class Section(BaseModel):
-    """A group of keys; an unknown one is an error."""
+    """A group of keys; an unknown one is an error, and so is a number that is none."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Download(Section):

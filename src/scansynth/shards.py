@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from scansynth import digest
+from scansynth.errors import ScansynthError
 from scansynth.files import read_json
-from scansynth.stage import record_path
+from scansynth.stage import loaded, record_path
 
 
 def share(name: str, total: int) -> range:
@@ -15,8 +17,15 @@ def share(name: str, total: int) -> range:
 
 
 def facts(shards: Sequence[Path]) -> dict[str, Any]:
-    """The facts of the shards' records: a list of what there is where they differ, as between kinds of GPU."""
+    """The facts of the shards' records: a list of what there is where they differ, as between kinds of GPU.
+
+    Raises:
+        ScansynthError: if a shard was made by other code than the present one, which would vouch for it from now on.
+    """
     records = [read_json(record_path(shard)) for shard in shards]
+    for shard, record in zip(shards, records, strict=True):
+        if record["digests"]["modules"] != digest.of_modules(*loaded(record["stage"])):
+            raise ScansynthError(f"{shard} was made by other code than the present one: start again, it is made anew")
     named: dict[str, list[Any]] = {}
     for record in records:
         for key, value in (record["facts"] | {"shard_code": record["digests"]["code"]}).items():

@@ -20,8 +20,9 @@ from typing import Any
 from scansynth import digest
 from scansynth.config import SHARDS, Settings, parse_settings
 from scansynth.errors import ScansynthError
-from scansynth.files import sha256, write_json
+from scansynth.files import sha256, stamp, write_json
 from scansynth.lock import alone
+from scansynth.rules import of_rules
 
 
 @dataclass
@@ -58,9 +59,9 @@ def run(
         for output in job.outputs.values():
             for partial in _partials(output):
                 partial.unlink()  # of a run that was killed while it wrote
-        started = time.monotonic()
+        started, origin = time.monotonic(), Origin.of(name, job)
         work(job)
-        write_record(name, job, seconds=time.monotonic() - started)
+        write_record(name, job, origin, seconds=time.monotonic() - started)
 
 
 def _partials(output: Path) -> list[Path]:
@@ -74,26 +75,69 @@ def record_path(output: Path) -> Path:
     return output.with_suffix(".record.json")
 
 
-def write_record(name: str, job: Job, seconds: float) -> None:
+@dataclass(frozen=True)
+class Origin:
+    """What a result comes from, beside its settings: taken before the work, which may go on while others change it."""
+
+    modules: dict[str, str]
+    rule: str
+    libraries: dict[str, str]
+    read: dict[Path, tuple[list[int], str]]  # of each input its stamp and its hash
+
+    @classmethod
+    def of(cls, name: str, job: Job) -> "Origin":
+        """That of the stage ``name`` as it is now."""
+        files = [*job.inputs.values(), *itertools.chain(*job.lists.values())]
+        read = {file: (stamp(file), sha256(file)) for file in files}
+        code = loaded(name)
+        return cls(digest.of_modules(*code), of_rules(*code), digest.libraries(*code), read)
+
+    def hash(self, file: Path) -> str:
+        """The hash of an input.
+
+        Raises:
+            ScansynthError: if the file has been replaced since: nobody can say which of the two was read.
+        """
+        before, known = self.read[file]
+        if stamp(file) != before and sha256(file) != known:
+            raise ScansynthError(f"{file} was changed while it was read: start again, now that it is as it should be")
+        return known
+
+
+def write_record(
+    name: str, job: Job, origin: Origin, seconds: float, said: Callable[[Path], str] = Path.as_posix
+) -> None:
     """Say what the job consumed and produced, by which code and settings, on what kind of machine and for how long.
 
-    Paths are those given on the command line, relative to the working folder; nothing of the host or the user is kept.
+    Paths are those given on the command line, relative to the working folder, or what is to be ``said`` of them;
+    nothing of the host or the user is kept.
+
+    Raises:
+        ScansynthError: if an input is no longer what it was.
     """
-    settings = recorded(job.settings)
-    first = next(iter(job.outputs.values()))
-    modules = digest.of_modules(*loaded(name))
+
+    def read(file: Path) -> dict[str, str]:
+        return {"path": said(file), "sha256": origin.hash(file)}
+
+    settings, modules = recorded(job.settings), origin.modules
     record = {
         "stage": name,
-        "inputs": _hashes(job.inputs) | {name: [_hash(file) for file in files] for name, files in job.lists.items()},
-        "outputs": _hashes(job.outputs),
+        "inputs": {key: read(file) for key, file in job.inputs.items()}
+        | {key: [read(file) for file in files] for key, files in job.lists.items()},
+        "outputs": {key: {"path": said(file), "sha256": sha256(file)} for key, file in job.outputs.items()},
         "settings": settings,
-        "digests": {"code": digest.of_value(modules), "settings": digest.of_value(settings), "modules": modules},
+        "digests": {
+            "code": digest.of_value(modules),
+            "settings": digest.of_value(settings),
+            "rule": origin.rule,
+            "modules": modules,
+        },
         "facts": job.facts,
-        "software": {"python": platform.python_version()} | digest.libraries(*loaded(name)),
+        "software": {"python": platform.python_version()} | origin.libraries,
         "machine": {"system": platform.system(), "architecture": platform.machine(), "cores": os.cpu_count()},
         "seconds": round(seconds, 2),
     }
-    write_json(record_path(first), record)
+    write_json(record_path(next(iter(job.outputs.values()))), record)
 
 
 def loaded(name: str) -> tuple[str, ...]:
@@ -108,14 +152,6 @@ def recorded(settings: Settings) -> dict[str, Any]:
     if "data" in values:
         values["data"].pop("root", None)
     return values
-
-
-def _hashes(files: dict[str, Path]) -> dict[str, dict[str, str]]:
-    return {name: _hash(path) for name, path in files.items()}
-
-
-def _hash(path: Path) -> dict[str, str]:
-    return {"path": path.as_posix(), "sha256": sha256(path)}
 
 
 def _parse(

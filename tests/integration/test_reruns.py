@@ -239,7 +239,25 @@ CASES = {
         after("train"),
         calls=True,
     ),
-    "a comment in a rule": Case(append("workflow/rules/train.smk", "# why\n"), set(), calls=True),
+    "a rule's shell command, its old one not remembered": Case(
+        lambda folder: (CASES["a rule's shell command"].change(folder), delete(".snakemake")(folder)),
+        after("train"),
+        calls=True,
+    ),
+    "a rule's input": Case(
+        edit("workflow/rules/evaluate.smk", 'samples="results/{name}/samples', 'samples="results/{name}/untrained'),
+        after("picture"),
+        calls=True,
+    ),
+    "an input of many rules": Case(
+        edit("workflow/rules/common.smk", '"pca": "results/{name}/pca.npy"', '"pca": "results/{name}/untrained.npy"'),
+        after("extract", "memorization", "diversity", "anatomy"),
+        calls=True,
+    ),
+    "a rule's resources": Case(edit("workflow/rules/train.smk", "runtime=240", "runtime=241"), set(), calls=True),
+    "a comment in a rule": Case(
+        edit("workflow/rules/train.smk", "    input:\n", "    input:\n        # why\n"), set(), calls=True
+    ),
     # Configuration. DVC watches the experiment's file as a whole: it calls, and Snakemake says that nothing has to run.
     "data.seed": Case(setting(data={"seed": 1}), after("acquire")),
     "images.size": Case(another_size, after("shard", "prepare", "segmenter"), store="chest_96"),
@@ -270,6 +288,7 @@ CASES = {
     "a raw file's date": Case(touch("data/raw/chest/files/images/00000001_000.dcm"), set()),
     "a raw file's name": Case(renamed, after("acquire")),
     "the model's bytes": Case(flip("results/cxr/model.safetensors"), after("train")),
+    "the segmenter's bytes": Case(flip("results/cxr/segmenter.safetensors"), after("segmenter")),
     # Its shards are not kept.
     "the samples' bytes": Case(flip("results/cxr/samples.npy"), after("synthesise")),
     "a figure's bytes": Case(flip("results/fid_cxr.json"), after("fid")),
