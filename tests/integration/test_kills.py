@@ -110,12 +110,13 @@ def kill_and_compare(kills, seed):
     """Kill ``kills`` times, going on each time; the number of runs that were finished and compared."""
     import torch
 
-    from scansynth import digest, synthesise, train
+    from scansynth import digest, rules, synthesise, train
 
     torch.set_num_threads(1)
     torch.optim.AdamW([torch.zeros(1, requires_grad=True)])  # imports much that each child would
     for stage in ("train", "synthesise"):
         digest.of_code(f"scansynth.{stage}")
+        rules.of_rules(f"scansynth.{stage}")
     random = np.random.default_rng(seed)
     stages = [(train, train_arguments), (synthesise, sample_arguments)]
     whole = [child(stage, words("whole")) for stage, words in stages]
