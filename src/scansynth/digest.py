@@ -124,8 +124,7 @@ def _plain(node: Any) -> Any:
     return [_plain(part) for part in node] if isinstance(node, list) else repr(node)
 
 
-# Named by this module's own bytes: what another version of it has read may be wrong.
-_contents = Remembered(f"code-{of_value(Path(__file__).read_text(encoding='utf-8'))}", _read)
+_contents = Remembered("code", _read)
 
 
 def _imports(tree: ast.Module) -> list[str]:

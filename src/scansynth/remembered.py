@@ -1,26 +1,30 @@
 """What was computed of a file, kept between runs until the file changes: hashes of large files, digests of code."""
 
+import inspect
 import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from scansynth.files import read_json, stamp, write_text
+from scansynth.files import read_json, sha256, stamp, write_text
 
 STATE = Path(".scansynth")
 SETTLED = 50_000_000  # nanoseconds since its last change: before that, a second one may have the same time stamp
 
 
 class Remembered:
-    """``compute`` of a file, a JSON value, from .scansynth/``name``.json where the file is what it was.
+    """``compute`` of a file, a JSON value, from .scansynth/``name``-....json where the file is what it was.
+
+    What another version of the module that computes has found may be wrong: its bytes are in the name.
 
     A file is taken to be so while size, inode and both of its times are the same: the time of the last change of its
     state cannot be set back by ``touch`` or by a copy. A cache alone: it can be deleted at any time.
     """
 
     def __init__(self, name: str, compute: Callable[[Path], Any]) -> None:
-        self.path, self.compute = STATE / f"{name}.json", compute
+        version = sha256(Path(inspect.getfile(compute)))[:8]
+        self.path, self.compute = STATE / f"{name}-{version}.json", compute
         self.known: dict[str, list[Any]] | None = None
         self.changed = False
 

@@ -23,8 +23,9 @@ def facts(shards: Sequence[Path]) -> dict[str, Any]:
         ScansynthError: if a shard was made by other code than the present one, which would vouch for it from now on.
     """
     records = [read_json(record_path(shard)) for shard in shards]
+    present = {stage: digest.of_modules(*loaded(stage)) for stage in {record["stage"] for record in records}}
     for shard, record in zip(shards, records, strict=True):
-        if record["digests"]["modules"] != digest.of_modules(*loaded(record["stage"])):
+        if record["digests"]["modules"] != present[record["stage"]]:
             raise ScansynthError(f"{shard} was made by other code than the present one: start again, it is made anew")
     named: dict[str, list[Any]] = {}
     for record in records:

@@ -13,7 +13,7 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from operator import itemgetter
 from pathlib import Path
@@ -66,17 +66,14 @@ def records(name: str) -> dict[str, Any]:
 def of_one_state(found: dict[str, Any]) -> dict[str, Any]:
     """The records whose inputs are what the others of them say was made, if they say anything of it."""
     made = {path: sha for record in found.values() for path, sha in files_of(record["outputs"])}
-    left = {
+    while stale := {
         name: record
         for name, record in found.items()
-        if all(made.get(path, sha) == sha for path, sha in files_of(record["inputs"]))
-    }
-    gone = made_by({name: found[name] for name in found.keys() - left.keys()})
-    while later := {
-        name for name, record in left.items() if any(path in gone for path, _ in files_of(record["inputs"]))
+        if any(made.get(path, sha) != sha for path, sha in files_of(record["inputs"]))
     }:
-        gone |= {path for name in later for path, _ in files_of(left.pop(name)["outputs"])}
-    return left
+        made |= dict.fromkeys(made_by(stale), "")  # what reads these is stale, too
+        found = {name: record for name, record in found.items() if name not in stale}
+    return found
 
 
 def made_by(found: dict[str, Any]) -> set[str]:
@@ -144,9 +141,8 @@ def _log(client: Any, name: str) -> bool:
     for kind, size in {"params": 100, "tags": 100, "metrics": 1000}.items():  # the most that MLflow takes at once
         for start in range(0, len(items[kind]), size):
             client.log_batch(run.info.run_id, **{kind: items[kind][start : start + size]})
-    for file in [*(RESULTS / name / artifact for artifact in ARTIFACTS), *_result_files(name)]:
-        if file.exists() and file.as_posix() in made_by(found):
-            client.log_artifact(run.info.run_id, str(file))
+    for file in _made([*(RESULTS / name / artifact for artifact in ARTIFACTS), *_result_files(name)], found):
+        client.log_artifact(run.info.run_id, str(file))
     client.set_terminated(run.info.run_id)
     return True
 
@@ -164,14 +160,18 @@ def _result_files(name: str) -> Iterator[Path]:
     return (file for file in sorted(RESULTS.glob(f"*_{name}.json")))
 
 
+def _made(files: Iterable[Path], found: dict[str, Any]) -> list[Path]:
+    """Those of the files that are there, and that the records speak of as made."""
+    made = made_by(found)
+    return [file for file in files if file.as_posix() in made and file.exists()]
+
+
 def _metrics(name: str, found: dict[str, Any]) -> Iterator[tuple[str, float, int, int]]:
     """Metric, value, time (0: no clock in what is logged) and step."""
-    losses = RESULTS / name / "train.jsonl"
-    made = made_by(found)
-    for line in losses.read_text(encoding="utf-8").splitlines() if losses.as_posix() in made else ():
-        row = json.loads(line)
-        yield from ((metric, value, 0, row["step"]) for metric, value in row.items() if metric != "step")
-    for file in (file for file in _result_files(name) if file.as_posix() in made):
+    for losses in _made([RESULTS / name / "train.jsonl"], found):
+        for row in map(json.loads, losses.read_text(encoding="utf-8").splitlines()):
+            yield from ((metric, value, 0, row["step"]) for metric, value in row.items() if metric != "step")
+    for file in _made(_result_files(name), found):
         kind = file.name.removesuffix(f"_{name}.json")
         yield from ((REFUSED.sub("_", f"{kind}.{path}"), value, 0, 0) for path, value in numbers(read_json(file)))
     yield from ((f"seconds.{stage}", record["seconds"], 0, 0) for stage, record in found.items())

@@ -8,6 +8,15 @@ from scansynth.downstream.statistics import LEVEL, METRICS
 from scansynth.files import atomic
 
 HELPS, HARMS, NO_GAIN, OPEN = "helps", "harms", "no gain that matters", "cannot be told"
+MEANINGS = {  # of a verdict beside the arm of this name, in the order in which they are told
+    "classical": {
+        HELPS: "Better than classical augmentation",
+        HARMS: "Worse than classical augmentation",
+        NO_GAIN: "No better than classical augmentation by as much as would matter",
+        OPEN: "Too small an experiment to tell",
+    },
+    "real": {HELPS: "Better than real images alone", HARMS: "Worse than real images alone"},
+}
 COLUMNS = ("fraction", "arm", "class", "metric", "value", "low", "high", "p_holm")
 
 
@@ -67,22 +76,12 @@ def _at_fraction(fraction: str, at: dict[str, Any]) -> list[str]:
         f"At {_shares([fraction])} of the training patients ({at['training_patients']:,}), the mean AUROC is "
         f"{areas['real']:.3f} with real images alone and {areas['classical']:.3f} with classical augmentation."
     ]
-    beside = {arm: values["beside"].get("classical") for arm, values in at["arms"].items()}
-    for word in (HELPS, HARMS, NO_GAIN, OPEN):
-        named = [_difference(arm, one) for arm, one in beside.items() if one and one["verdict"] == word]
-        if named:
-            meaning = {
-                HELPS: "Better than classical augmentation",
-                HARMS: "Worse than classical augmentation",
-                NO_GAIN: "No better than classical augmentation by as much as would matter",
-                OPEN: "Too small an experiment to tell",
-            }[word]
-            sentences.append(f"{meaning}: {'; '.join(named)}.")
-    beside = {arm: values["beside"].get("real") for arm, values in at["arms"].items()}
-    for word, meaning in {HELPS: "Better", HARMS: "Worse"}.items():
-        named = [_difference(arm, one) for arm, one in beside.items() if one and one["verdict"] == word]
-        if named:
-            sentences.append(f"{meaning} than real images alone: {'; '.join(named)}.")
+    for other, meanings in MEANINGS.items():
+        beside = {arm: values["beside"].get(other) for arm, values in at["arms"].items()}
+        for word, meaning in meanings.items():
+            named = [_difference(arm, one) for arm, one in beside.items() if one and one["verdict"] == word]
+            if named:
+                sentences.append(f"{meaning}: {'; '.join(named)}.")
     return sentences
 
 
