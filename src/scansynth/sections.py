@@ -261,6 +261,9 @@ class Sample(Section):
     )
     steps: PositiveInt = Field(25, description="Evaluations of the network for an image.")
     guidance: Annotated[float, Field(ge=0)] = Field(1.0, description="Classifier-free guidance scale; 1 is none.")
+    guidance_from: float = Field(
+        0.5, description="log-SNR, before the shift, from which on guidance acts; below it images are left to vary."
+    )
     autoguidance: Annotated[float, Field(ge=0)] = Field(
         1.1, description="Scale of the guidance away from the prior's linear denoiser; 1 is none."
     )

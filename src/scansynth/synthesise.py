@@ -66,7 +66,8 @@ def _batch(denoiser: "Denoiser", conditions: np.ndarray, first: int, options: Sa
         return torch.from_numpy(np.stack(drawn)).to(device)
 
     with torch.inference_mode():
-        denoise = guided(denoiser, torch.from_numpy(filled).to(device), options.guidance, options.autoguidance)
+        asked = torch.from_numpy(filled).to(device)
+        denoise = guided(denoiser, asked, options.guidance, options.autoguidance, options.guidance_from)
         return SOLVERS[options.solver](denoise, denoiser.sde, noise(), options.steps, noise)
 
 

@@ -32,6 +32,14 @@ def test_classifier_free_guidance_extrapolates_from_the_null(made, scale):
     torch.testing.assert_close(found, untold + scale * (told - untold), atol=1e-4, rtol=1e-3)
 
 
+def test_classifier_free_guidance_acts_from_its_level_on(made):
+    denoiser, x, condition = made
+    before = float(LEVEL - denoiser.sde.shift)
+    plain, led = (guided(denoiser, condition, scale, 1.0)(x, LEVEL) for scale in (1.0, 3.0))
+    assert torch.equal(guided(denoiser, condition, 3.0, 1.0, before - 0.01)(x, LEVEL), led)
+    assert torch.equal(guided(denoiser, condition, 3.0, 1.0, before + 0.01)(x, LEVEL), plain)
+
+
 @pytest.mark.parametrize("scale", [0.0, 1.0, 1.3])
 def test_autoguidance_extrapolates_from_the_prior(made, scale):
     denoiser, x, condition = made
