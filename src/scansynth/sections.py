@@ -265,7 +265,7 @@ class Sample(Section):
         0.5, description="log-SNR, before the shift, from which on guidance acts; below it images are left to vary."
     )
     autoguidance: Annotated[float, Field(ge=0)] = Field(
-        1.1, description="Scale of the guidance away from the prior's linear denoiser; 1 is none."
+        1.2, description="Scale of the guidance away from the prior's linear denoiser; 1 is none."
     )
     seed: Seed = Field(0, description="Seed; image i depends on it and on i alone.")
     batch: PositiveInt = Field(16, description="Images at once.")
@@ -280,7 +280,7 @@ class Guidance(Section):
     count: Annotated[int, Field(ge=2)] = Field(256, description="Images at each scale, and again at the chosen one.")
     seed: Seed = Field(1, description="Seed of the sweep's images; those at the chosen scale have the next one.")
     tolerance: Annotated[float, Field(ge=0)] = Field(
-        0.25, description="How much farther than the nearest scale's, as a share, may the chosen scale's images be."
+        0.25, description="How much farther than the nearest scale's (or real) images, as a share, may those chosen be."
     )
 
     @field_validator("scales")

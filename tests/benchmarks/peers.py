@@ -20,6 +20,7 @@ and ``--peers /tmp/peers/bin/python``.
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -254,12 +255,12 @@ class Diffusers(Peer):
         return self.network(self.scheduler.add_noise(images, noise, timesteps), timesteps).sample
 
     def update(self, share: float) -> None:
-        from scansynth.training.trainer import schedule
-
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         steps = round(self.step / share) if share else ENDLESS
+        warmup = min(self.WARMUP, max(steps // 10, 1))
+        decayed = 0.5 * (1 + math.cos(math.pi * max(self.step - warmup, 0) / (steps - warmup)))
         for group in self.optimizer.param_groups:
-            group["lr"] = self.RATE * schedule(self.step, steps, min(self.WARMUP, max(steps // 10, 1)))
+            group["lr"] = self.RATE * min((self.step + 1) / warmup, decayed)
         self.optimizer.step()
         self.average.step(self.network.parameters())
 

@@ -49,13 +49,17 @@ def planted(distances, spread=0.01):
     ],
 )
 def test_the_choice(distances, fidelities, chosen, near):
-    assert guidance.choose(planted(distances), fidelities, tolerance=0.25) == (chosen, near)
+    assert guidance.choose(planted(distances), 0.5, fidelities, tolerance=0.25) == (chosen, near)
 
 
 def test_distances_that_are_not_told_apart_are_near():
     far = {1: 1.0, 2: 1.1}
-    assert guidance.choose(planted(far, spread=0.01), {1: 0.5, 2: 0.9}, tolerance=0) == (1, [1])
-    assert guidance.choose(planted(far, spread=0.2), {1: 0.5, 2: 0.9}, tolerance=0) == (2, [1, 2])
+    assert guidance.choose(planted(far, spread=0.01), 0.5, {1: 0.5, 2: 0.9}, tolerance=0) == (1, [1])
+    assert guidance.choose(planted(far, spread=0.2), 0.5, {1: 0.5, 2: 0.9}, tolerance=0) == (2, [1, 2])
+
+
+def test_what_is_as_near_as_real_images_is_near():
+    assert guidance.choose(planted({1: 1.0, 2: 1.1, 4: 1.3}), 1.1, {1: 0.5, 2: 0.7, 4: 0.9}, tolerance=0) == (2, [1, 2])
 
 
 def test_scales_rise():
@@ -157,7 +161,7 @@ def test_images_that_are_not_the_sweeps_are_refused(folder, toy_path, monkeypatc
 
 
 def guided(folder, toy_path, scale):
-    settings = {"sample": {"steps": 2, "batch": 4}, "guidance": {"count": 6, "seed": 3}}
+    settings = {"sample": {"steps": 3, "batch": 4}, "guidance": {"count": 6, "seed": 3}}
     files = ["--model", "model.safetensors", "--table", str(toy_path.with_suffix(".csv"))]
     arguments = ["--settings", json.dumps(settings), "--scale", f"{scale}", *files]
     synthesise_guided.main([*arguments, "--samples", f"guided_{scale}.npy"])
@@ -171,7 +175,7 @@ def test_images_at_a_scale_are_those_of_validation_rows_with_the_same_noise(fold
     denoiser, description = model.load(folder / "model.safetensors")
     rows = draw_conditions(toy_store.table, 6, 3, "val")
     conditions = model.vocabulary(description).encode(rows)
-    options = synthesise_guided.Sample(steps=2, batch=4, count=6, seed=3, guidance=3)
+    options = synthesise_guided.Sample(steps=3, batch=4, count=6, seed=3, guidance=3)
     denoiser, _ = synthesise_guided.on_best_device(denoiser)
     np.testing.assert_array_equal(found[3], synthesise(denoiser, conditions, options))
 

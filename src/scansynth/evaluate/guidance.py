@@ -32,8 +32,9 @@ from scansynth.synthesise_guided import at_scale
 
 RULE = (
     "On validation images: of the scales whose Frechet distance (probe features) is within the tolerance of the "
-    "smallest, or not told apart from it (95% interval of the difference), the one whose labels are read best (mean "
-    "area under the ROC curves); of equals the smallest scale. Where no class can be read, the nearest scale."
+    "smallest, or of real training images' (the floor) if that is larger, or is not told apart from the smallest (95% "
+    "interval of the difference), the one whose labels are read best (mean area under the ROC curves); of equals the "
+    "smallest scale. Where no class can be read, the nearest scale."
 )
 
 
@@ -84,15 +85,18 @@ def measured(sets: dict[str, ImageSet], instruments: Instruments, settings: Sett
 
 
 def choose(
-    distances: dict[float, Estimate], fidelities: dict[float, float | None], tolerance: float
+    distances: dict[float, Estimate], floor: float, fidelities: dict[float, float | None], tolerance: float
 ) -> tuple[float, list[float]]:
-    """The scale by ``RULE``, and those among which it was chosen, of distances and mean areas by scale, rising."""
+    """The scale by ``RULE``, and those among which it was chosen, of distances and mean areas by scale, rising.
+
+    Nothing is gained by being nearer than real images are: hence the ``floor``.
+    """
     nearest = min(distances, key=lambda scale: distances[scale].value)
     least = distances[nearest]
     near = [
         scale
         for scale, distance in distances.items()
-        if distance.value <= (1 + tolerance) * least.value or (distance - least).interval[0] <= 0
+        if distance.value <= (1 + tolerance) * max(least.value, floor) or (distance - least).interval[0] <= 0
     ]
     read = {scale: fidelity for scale in near if (fidelity := fidelities[scale]) is not None}
     return (max(read, key=lambda scale: read[scale]) if read else nearest), near
@@ -171,6 +175,7 @@ def work(job: stage.Job) -> None:
     found = measured(sweep, instruments, settings)
     scale, near = choose(
         {scale: found.distances[f"{scale:g}"] for scale in by_scale},
+        found.distances["floor"].value,
         {scale: found.report["label_fidelity"][f"{scale:g}"]["mean_auroc"] for scale in by_scale},
         options.tolerance,
     )
