@@ -259,10 +259,12 @@ class Sample(Section):
     solver: Literal["dpm_solver_2m", "heun", "ddim", "ddpm", "euler_maruyama", "predictor_corrector"] = Field(
         "dpm_solver_2m", description="The sampler; predictor_corrector needs hundreds of steps."
     )
-    steps: PositiveInt = Field(25, description="Evaluations of the network for an image.")
+    steps: PositiveInt = Field(
+        12, description="Evaluations of the network for an image; enough for dpm_solver_2m, others need more."
+    )
     guidance: Annotated[float, Field(ge=0)] = Field(1.0, description="Classifier-free guidance scale; 1 is none.")
     guidance_from: float = Field(
-        0.5, description="log-SNR, before the shift, from which on guidance acts; below it images are left to vary."
+        -0.5, description="log-SNR, before the shift, from which on guidance acts; below it images are left to vary."
     )
     autoguidance: Annotated[float, Field(ge=0)] = Field(
         1.2, description="Scale of the guidance away from the prior's linear denoiser; 1 is none."

@@ -43,7 +43,7 @@ from scansynth.store import Store, open_store
 ROOT = Path(__file__).parents[2]
 BATCH = 8  # training images a step, of all
 TIMESTEPS = 1000  # of the peers' process
-EVALUATIONS = {"ours": 25, "monai": 50, "diffusers": 50}  # of the network for an image: DPM-Solver++ 2M, DDIM, DDIM
+EVALUATIONS = {"ours": 12, "monai": 50, "diffusers": 50}  # of the network for an image: DPM-Solver++ 2M, DDIM, DDIM
 ENDLESS = 10**9  # steps of a run that the clock ends
 
 

@@ -3,13 +3,13 @@
 ``python tests/benchmarks/sampling.py [--store F] [--peers PYTHON] [--count 64] [--repeats 3] [--model F] [--output F]``
 
 What is compared, and how the peers' environment is made, is told in ``peers.py``. Each draws ``--count`` images in
-batches of 16: ours by DPM-Solver++ 2M with 25 evaluations of the network, the peers' by their DDIM with 50; DDPM takes
+batches of 16: ours by DPM-Solver++ 2M with 12 evaluations of the network, the peers' by their DDIM with 50; DDPM takes
 1,000, twenty times as long. The networks are untrained: the time is the same. Each measurement is a process of its own
 on all cores (or the GPU), and draws one batch by two evaluations before the clock starts; the systems take turns, in
 fp32 and in bf16, and a ratio is of two measurements of one round.
 
-``--model``, a trained model.safetensors of ours for the store's images, is asked for ``--quality`` images by 25 and by
-250 evaluations, from the same noise: their Frechet distances to the held-out images, and 25's over 250's.
+``--model``, a trained model.safetensors of ours for the store's images, is asked for ``--quality`` images by 12 and by
+250 evaluations, from the same noise: their Frechet distances to the held-out images, and 12's over 250's.
 
 Writes JSON, and a plot beside it (``.png``).
 """
@@ -21,7 +21,7 @@ from pathlib import Path
 import peers
 
 BATCH = 16
-MANY = 250  # evaluations that 25 are compared with
+MANY = 250  # evaluations that 12 are compared with
 
 
 def measure(task: str, store: Path, count: int) -> dict:
