@@ -6,11 +6,13 @@ from scansynth import config, digest
 
 MODULES = {
     "__init__": "",
-    "stage": "from scansynth import helper\ndef main():\n    return helper.f()\n",
+    "stage": "from scansynth import helper, sections\ndef main():\n    return helper.f()\n",
     "helper": '"""Words."""\ndef f():\n    """More."""\n'
     "    from scansynth.deep import inner\n    return inner.g()  # why\n",
     "deep/__init__": "",
     "deep/inner": "def g():\n    return 1\n",
+    "sections": "class Sample(Section):\n    steps: int = Field(25, description='How many.')\n    least: int = 5\n"
+    "    def twice(self):\n        return 2 * self.steps\n",
     "other": "x = 1\n",
 }
 
@@ -47,6 +49,10 @@ def package(tmp_path, monkeypatch):
         ("helper", "Words.", "Other words.", False),
         ("deep/inner", "return 1", "return (1)\n\n", False),
         ("other", "x = 1", "x = 2", False),
+        ("sections", "Field(25", "Field(12", False),
+        ("sections", "How many.", "Evaluations.", False),
+        ("sections", "least: int = 5", "least: int = 6", True),
+        ("sections", "2 * self.steps", "3 * self.steps", True),
     ],
 )
 def test_edits(package, name, old, new, changed):

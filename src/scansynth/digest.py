@@ -54,7 +54,8 @@ def of_modules(*modules: str) -> dict[str, str]:
     """The digest of each module of this package that ``python -m`` of any of ``modules`` can load.
 
     Read from the syntax trees without docstrings, so that a comment, a docstring or the layout of the code changes
-    nothing. Imports inside functions count as well.
+    nothing; and without the fields of settings, whose values are told to each stage that reads them, so that another
+    default of the sampler leaves a model as it is. Imports inside functions count as well.
     """
     return {name: _contents(_file(name))["digest"] for name in sorted(_closures(modules))}
 
@@ -104,7 +105,7 @@ def _file(name: str) -> Path | None:
 
 def _read(file: Path) -> dict[str, Any]:
     """Digest of a module's code, the names that it imports from this package, and the libraries that it imports."""
-    tree = _without_docstrings(ast.parse(file.read_text(encoding="utf-8")))
+    tree = _bare(ast.parse(file.read_text(encoding="utf-8")))
     names = set(_imports(tree))
     own = {name for name in names if name.split(".")[0] == PACKAGE.name}
     others = {name.split(".")[0] for name in names - own} - sys.stdlib_module_names
@@ -138,8 +139,11 @@ def _imports(tree: ast.Module) -> list[str]:
     return names
 
 
-def _without_docstrings(tree: ast.Module) -> ast.Module:
+def _bare(tree: ast.Module) -> ast.Module:
+    """Without docstrings, and without ``name: type = Field(...)`` in classes."""
     for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            node.body = [part for part in node.body if not _is_field(part)]
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
             if (
@@ -149,3 +153,8 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
             ):
                 node.body = node.body[1:]
     return tree
+
+
+def _is_field(node: ast.stmt) -> bool:
+    value = node.value if isinstance(node, ast.AnnAssign) else None
+    return isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "Field"

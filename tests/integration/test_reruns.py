@@ -216,6 +216,10 @@ SAMPLING = {"synthesise", "gather", "pca", "untrained"}
 CASES = {
     # Code.
     "a comment in a stage": Case(append("src/scansynth/train.py", "# why\n"), set()),
+    "what a setting is said to be": Case(edit("src/scansynth/sections.py", "Number of images.", "How many."), set()),
+    "a default of the sampler": Case(
+        edit("src/scansynth/sections.py", "        1.2, description=", "        1.3, description="), after(*SAMPLING)
+    ),
     "a docstring in a stage": Case(edit("src/scansynth/train.py", '"""', '"""Again: '), set()),
     "blank lines in a stage": Case(append("src/scansynth/train.py", "\n\n\n"), set()),
     "a line of code in a stage": Case(code("train.py"), after("train")),
