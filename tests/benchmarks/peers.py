@@ -258,7 +258,7 @@ class Diffusers(Peer):
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         steps = round(self.step / share) if share else ENDLESS
         warmup = min(self.WARMUP, max(steps // 10, 1))
-        decayed = 0.5 * (1 + math.cos(math.pi * max(self.step - warmup, 0) / (steps - warmup)))
+        decayed = 0.5 * (1 + math.cos(math.pi * max(self.step - warmup, 0) / max(steps - warmup, 1)))
         for group in self.optimizer.param_groups:
             group["lr"] = self.RATE * min((self.step + 1) / warmup, decayed)
         self.optimizer.step()
