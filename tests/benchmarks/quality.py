@@ -99,12 +99,14 @@ def run(cell: Cell, options: argparse.Namespace) -> None:
     system = peers.SYSTEMS[cell.system](open_store(options.store), "auto", cell.seed)
     about = train(cell, system, folder, options.save)
     system.finish()
-    parts, start = [], clock()
+    parts, seconds = [], []
     for first in range(0, options.count, BATCH):
         path = folder / f"samples_{first:05}.npy"
         if not path.exists():
             seed, count = 100_000 * cell.seed + first, min(BATCH, options.count - first)
+            start = clock()
             drawn = system.sample(count, seed, peers.EVALUATIONS[cell.system])
+            seconds.append((clock() - start) / count)
             with atomic(path) as partial:
                 np.save(partial, drawn, allow_pickle=False)
         parts.append(np.load(path, allow_pickle=False))
@@ -112,7 +114,8 @@ def run(cell: Cell, options: argparse.Namespace) -> None:
         np.save(partial, np.concatenate(parts), allow_pickle=False)
     figures = {key: about[key] for key in ("seconds", "steps")} | {"parameters": system.parameters}
     figures["images_a_second"] = round(about["steps"] * peers.BATCH / about["seconds"], 3)
-    figures["sampling_seconds"] = round(clock() - start, 1)
+    # Of the images that this process drew: an earlier one, that was cut, may have drawn the others.
+    figures["seconds_an_image"] = round(statistics.mean(seconds), 3) if seconds else None
     write_json(folder / "cell.json", figures | {"threads": torch.get_num_threads(), "device": peers.best_device().type})
 
 
