@@ -17,7 +17,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from scansynth import model, secondary_capture
-from scansynth.conditions import COLUMNS, vocabulary
+from scansynth.conditions import COLUMNS
 from scansynth.config import Settings, validated
 from scansynth.errors import ScansynthError
 from scansynth.files import atomic, sha256
@@ -26,7 +26,7 @@ from scansynth.request import Learnt
 from scansynth.sections import Sample
 from scansynth.stage import Job, Origin, plain_errors, write_record
 from scansynth.store import write_table
-from scansynth.synthesise import on_best_device, synthesise
+from scansynth.synthesise import on_best_device, synthesise, wanted
 
 SUFFIXES = {"png": ".png", "dicom": ".dcm"}
 
@@ -54,11 +54,11 @@ def make(path: Path, asked: dict[str, Any], options: Sample, kind: str, folder: 
     origin = Origin.of("sample", Job(Settings(sample=options), {"model": path}, {}))
     denoiser, description = model.load(path)
     learnt = Learnt.of(description, denoiser.prior.centre.numpy(), path)
-    wanted = learnt.check(asked)
+    request = learnt.check(asked)
     claim(folder)
-    shown = [learnt.complete(wanted, options.seed, i) for i in range(options.count)]
+    shown = [learnt.complete(request, options.seed, i) for i in range(options.count)]
     denoiser, facts = on_best_device(denoiser)
-    images = synthesise(denoiser, vocabulary(description).encode(shown), options)
+    images = synthesise(denoiser, *wanted(description, shown), options)
 
     made_by = {"model": sha256(path)} | options.model_dump(exclude={"count", "batch"})
     rows = []
@@ -72,7 +72,7 @@ def make(path: Path, asked: dict[str, Any], options: Sample, kind: str, folder: 
     table = folder / "samples.csv"
     write_table(table, ("file", *COLUMNS), rows)
     files = {row["file"]: folder / row["file"] for row in rows}
-    facts |= {"asked": wanted, "seed": options.seed, "images": options.count, "format": kind}
+    facts |= {"asked": request, "seed": options.seed, "images": options.count, "format": kind}
     job = Job(Settings(sample=options), {"model": path}, {"samples": table, **files}, facts=facts)
     # The files lie beside the record, and it may be handed on: folders, which may name a user, stay out of it.
     write_record("sample", job, origin, seconds=time.monotonic() - started, said=lambda file: file.name)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -14,6 +14,9 @@ def _rising(value: tuple[float, float]) -> tuple[float, float]:
     if value[0] >= value[1]:
         raise ValueError("the range has to rise")
     return value
+
+
+Range = Annotated[tuple[float, float], AfterValidator(_rising)]
 
 
 class Section(BaseModel):
@@ -144,7 +147,7 @@ class Slices(Section):
     """How volumes are cut into images."""
 
     axis: Literal["axial", "coronal", "sagittal"] = Field("axial", description="The plane of the slices.")
-    range: tuple[Fraction, Fraction] = Field(
+    range: Annotated[tuple[Fraction, Fraction], AfterValidator(_rising)] = Field(
         (0.0, 1.0), description="Part of the volume that is cut, from its inferior, posterior or left end."
     )
     foreground: Fraction = Field(
@@ -154,11 +157,6 @@ class Slices(Section):
     registration: Literal["refuse", "rigid"] = Field(
         "refuse", description="Contrasts of a subject on different grids: left out, or registered to the first."
     )
-
-    @field_validator("range")
-    @classmethod
-    def _range_rises(cls, value: tuple[float, float]) -> tuple[float, float]:
-        return _rising(value)
 
 
 class Patches(Section):
@@ -231,7 +229,7 @@ class Train(Section):
         (0.05, 0.1, 0.15), description="Lengths of the weights' average, as shares of the run; validation chooses."
     )
     gradient_clip: PositiveFloat = Field(1.0, description="Largest norm of a gradient.")
-    log_snr: tuple[float, float] = Field(
+    log_snr: Range = Field(
         (-5.0, 11.5), description="Range of log-SNR, before the shift, that noise levels are drawn from evenly."
     )
     null_probability: Fraction = Field(0.1, description="Share of the images that are shown without their condition.")
@@ -246,11 +244,6 @@ class Train(Section):
     validate_every: PositiveInt = Field(250, description="Steps between losses on held-out patients.")
     checkpoint_every: PositiveInt = Field(100, description="Steps between resumable checkpoints.")
 
-    @field_validator("log_snr")
-    @classmethod
-    def _range_rises(cls, value: tuple[float, float]) -> tuple[float, float]:
-        return _rising(value)
-
 
 class Sample(Section):
     """Synthesis."""
@@ -260,11 +253,11 @@ class Sample(Section):
         "dpm_solver_2m", description="The sampler; predictor_corrector needs hundreds of steps."
     )
     steps: PositiveInt = Field(
-        12, description="Evaluations of the network for an image; enough for dpm_solver_2m, others need more."
+        16, description="Evaluations of the network for an image; enough for dpm_solver_2m, others need more."
     )
     guidance: Annotated[float, Field(ge=0)] = Field(1.0, description="Classifier-free guidance scale; 1 is none.")
-    guidance_from: float = Field(
-        -0.5, description="log-SNR, before the shift, from which on guidance acts; below it images are left to vary."
+    guidance_range: Range = Field(
+        (0.5, 4.5), description="log-SNR, before the shift, between which guidance acts; else images are left to vary."
     )
     autoguidance: Annotated[float, Field(ge=0)] = Field(
         1.2, description="Scale of the guidance away from the prior's linear denoiser; 1 is none."
@@ -277,7 +270,7 @@ class Guidance(Section):
     """The sweep of the guidance scale: distance from real images against label fidelity."""
 
     scales: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)] = Field(
-        (1.0, 1.5, 2.0, 3.0), description="The scales, rising; 1 is none."
+        (1.0, 2.0, 3.0, 4.0), description="The scales, rising; 1 is none."
     )
     count: Annotated[int, Field(ge=2)] = Field(256, description="Images at each scale, and again at the chosen one.")
     seed: Seed = Field(1, description="Seed of the sweep's images; those at the chosen scale have the next one.")

@@ -3,13 +3,14 @@
 What computes is imported where it is used, since gathering shards does without torch.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
 
-from scansynth.conditions import COLUMNS
+from scansynth.conditions import COLUMNS, vocabulary
 from scansynth.errors import ScansynthError
 from scansynth.files import atomic
 from scansynth.sections import Sample
@@ -20,7 +21,6 @@ from scansynth.store import read_table, write_table
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from scansynth.conditions import Vocabulary
     from scansynth.diffusion.denoiser import Denoiser
 
 
@@ -37,20 +37,37 @@ def draw_conditions(table: list[dict[str, str]], count: int, seed: int, split: s
     return [{column: row[column] for column in COLUMNS} for row in drawn]
 
 
-def synthesise(denoiser: "Denoiser", conditions: np.ndarray, options: Sample, first: int = 0) -> np.ndarray:
-    """Images of the ``conditions`` (n, conditions), as uint8 of shape (n, channels, size, size).
+def wanted(description: Mapping[str, Any], rows: Sequence[Mapping[str, str]]) -> tuple[np.ndarray, np.ndarray]:
+    """What images are to show, and what guidance leads them away from: a model's condition vectors, (n, conditions).
+
+    That is the same patient and view with no finding, so that guidance makes more of the disease and of nothing else.
+    Where nothing is said of findings, or the model knows no label for their absence, it is the null token: a row of 0.
+    """
+    known, nothing = vocabulary(description), description["no_finding"]
+    shown = known.encode(rows)
+    if nothing not in known.findings:
+        return shown, np.zeros_like(shown)
+    away = known.encode([{**row, "findings": nothing} for row in rows])
+    away[[not row["findings"] for row in rows]] = 0
+    return shown, away
+
+
+def synthesise(
+    denoiser: "Denoiser", shown: np.ndarray, away: np.ndarray, options: Sample, first: int = 0
+) -> np.ndarray:
+    """Images of what is ``wanted``, both (n, conditions), as uint8 of shape (n, channels, size, size).
 
     They are the images from number ``first`` on, where a batch begins.
     """
-    pixels = np.empty((len(conditions), *denoiser.shape), dtype=np.uint8)
-    for start in tqdm(range(0, len(conditions), options.batch), unit="batch"):
+    pixels = np.empty((len(shown), *denoiser.shape), dtype=np.uint8)
+    for start in tqdm(range(0, len(shown), options.batch), unit="batch"):
         part = slice(start, start + options.batch)
-        made = _batch(denoiser, conditions[part], first + start, options)
+        made = _batch(denoiser, shown[part], away[part], first + start, options)
         pixels[part] = to_uint8(made)[: len(pixels[part])]
     return pixels
 
 
-def _batch(denoiser: "Denoiser", conditions: np.ndarray, first: int, options: Sample) -> "Tensor":
+def _batch(denoiser: "Denoiser", shown: np.ndarray, away: np.ndarray, first: int, options: Sample) -> "Tensor":
     """One batch, always of the same size: kernels are chosen by it, and with them the last bits of an image."""
     import torch
 
@@ -58,16 +75,18 @@ def _batch(denoiser: "Denoiser", conditions: np.ndarray, first: int, options: Sa
     from scansynth.diffusion.solvers import SOLVERS
 
     device = next(denoiser.parameters()).device
-    filled = np.resize(conditions, (options.batch, conditions.shape[1]))
     generators = [np.random.default_rng([options.seed, first + i, 0]) for i in range(options.batch)]
+
+    def filled(vectors: np.ndarray) -> "Tensor":
+        return torch.from_numpy(np.resize(vectors, (options.batch, vectors.shape[1]))).to(device)
 
     def noise() -> "Tensor":
         drawn = [generator.standard_normal(denoiser.shape, dtype=np.float32) for generator in generators]
         return torch.from_numpy(np.stack(drawn)).to(device)
 
     with torch.inference_mode():
-        asked = torch.from_numpy(filled).to(device)
-        denoise = guided(denoiser, asked, options.guidance, options.autoguidance, options.guidance_from)
+        scales = options.guidance, options.autoguidance
+        denoise = guided(denoiser, filled(shown), *scales, options.guidance_range, filled(away))
         return SOLVERS[options.solver](denoise, denoiser.sde, noise(), options.steps, noise)
 
 
@@ -89,12 +108,12 @@ def on_best_device(denoiser: "Denoiser") -> "tuple[Denoiser, dict[str, str | int
     return denoiser, facts(device, precision)
 
 
-def sample_into(job: Job, denoiser: "Denoiser", known: "Vocabulary") -> None:
+def sample_into(job: Job, denoiser: "Denoiser", description: Mapping[str, Any]) -> None:
     """Synthesise as ``job.settings.sample`` says, for conditions drawn like the training set's, and write it."""
     options = job.settings.sample
     conditions = draw_conditions(read_table(job.inputs["table"]), options.count, options.seed)
     denoiser, facts = on_best_device(denoiser)
-    pixels = synthesise(denoiser, known.encode(conditions), options)
+    pixels = synthesise(denoiser, *wanted(description, conditions), options)
     write_samples(job, pixels, conditions)
     job.facts |= facts | {"seed": options.seed, "images": options.count}
 
@@ -117,13 +136,12 @@ def work(job: Job) -> None:
 
     options = job.settings.sample
     denoiser, description = model.load(job.inputs["model"])
-    known = model.vocabulary(description)
     # Whole batches, the last one's end apart: an image is in the same batch in any number of shards.
     batches = share(job.texts["shard"], -(-options.count // options.batch))
     first, last = batches.start * options.batch, min(batches.stop * options.batch, options.count)
     conditions = draw_conditions(read_table(job.inputs["table"]), options.count, options.seed)[first:last]
     denoiser, facts = on_best_device(denoiser)
-    pixels = synthesise(denoiser, known.encode(conditions), options, first)
+    pixels = synthesise(denoiser, *wanted(description, conditions), options, first)
     write_images(job.outputs["samples"], pixels)
     job.facts |= facts
 

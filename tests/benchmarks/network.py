@@ -2,7 +2,7 @@
 
 ``python tests/benchmarks/network.py [--quick] [--batch 8] [--steps 5] [--output FILE]``
 
-Each figure is of a process of its own that trains (loss, gradients, AdamW) or samples (images of 12 evaluations), after
+Each figure is of a process of its own that trains (loss, gradients, AdamW) or samples (images of 16 evaluations), after
 two steps that are not counted, in the precision that ``train.precision: auto`` chooses and without torch.compile. MiB
 is what torch allocated at most on CUDA, and elsewhere the peak of the process's memory above that before the network
 was made. The whole grid is for a GPU; on a CPU it takes hours.
@@ -30,7 +30,7 @@ GRID = {
     "architecture": ("unet", "monai"),
 }
 QUICK = GRID | {"size": (64,), "channels": (1,), "base_channels": (32,), "wavelet_levels": (2,)}
-CONDITIONS, EVALUATIONS, WARM_UP = 17, 12, 2
+CONDITIONS, EVALUATIONS, WARM_UP = 17, 16, 2
 FIGURES = ("parameters", "train_MiB", "train_images_a_second", "sample_MiB", "sample_images_a_second")
 
 

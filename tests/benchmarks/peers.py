@@ -43,7 +43,7 @@ from scansynth.store import Store, open_store
 ROOT = Path(__file__).parents[2]
 BATCH = 8  # training images a step, of all
 TIMESTEPS = 1000  # of the peers' process
-EVALUATIONS = {"ours": 12, "monai": 50, "diffusers": 50}  # of the network for an image: DPM-Solver++ 2M, DDIM, DDIM
+EVALUATIONS = {"ours": 16, "monai": 50, "diffusers": 50}  # of the network for an image: DPM-Solver++ 2M, DDIM, DDIM
 ENDLESS = 10**9  # steps of a run that the clock ends
 
 
@@ -93,7 +93,8 @@ class Ours:
         from scansynth.synthesise import synthesise
 
         options = self.settings.sample.model_copy(update={"seed": seed, "batch": count, "steps": evaluations})
-        return synthesise(self.trainer.result(), np.zeros((count, 0), np.float32), options)
+        nothing = np.zeros((count, 0), np.float32)
+        return synthesise(self.trainer.result(), nothing, nothing, options)
 
     def save(self, path: Path, about: dict) -> None:
         from scansynth.training import state

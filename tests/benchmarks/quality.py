@@ -8,7 +8,7 @@ What is compared, and how the peers' environment is made, is told in ``peers.py`
 budget: it trains until the budget is used up, which is CPU time on one core (so that two cells can run side by side),
 or wall time on CUDA, and then draws ``--count`` images. Only steps count, and what ours needs beside them, the fit of
 its prior and its validation; learning rates reach the end of their schedules when the budget does. All are in bf16
-where the machine has it. Ours samples by DPM-Solver++ 2M with 12 evaluations, the peers by their DDIM with 50.
+where the machine has it. Ours samples by DPM-Solver++ 2M with 16 evaluations, the peers by their DDIM with 50.
 
 A cell that was cut, at any time, goes on from its last state (every ``--save`` seconds of training) or after its last
 batch of samples; one that is done is left alone. ``--work`` may be copied from machine to machine of the same kind.

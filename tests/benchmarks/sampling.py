@@ -3,7 +3,7 @@
 ``python tests/benchmarks/sampling.py [--store F] [--peers PYTHON] [--count 64] [--repeats 3] [--model F] [--output F]``
 
 What is compared, and how the peers' environment is made, is told in ``peers.py``. Each draws ``--count`` images in
-batches of 16: ours by DPM-Solver++ 2M with 12 evaluations of the network, the peers' by their DDIM with 50; DDPM takes
+batches of 16: ours by DPM-Solver++ 2M with 16 evaluations of the network, the peers' by their DDIM with 50; DDPM takes
 1,000, twenty times as long. The networks are untrained: the time is the same. Each measurement is a process of its own
 on all cores (or the GPU), and draws one batch by two evaluations before the clock starts; the systems take turns, in
 fp32 and in bf16, and a ratio is of two measurements of one round.
@@ -43,20 +43,19 @@ def quality(path: Path, store: Path, count: int) -> dict:
     from scansynth.evaluate.frechet import Gaussian, frechet_distance
     from scansynth.sections import Sample
     from scansynth.store import open_store
-    from scansynth.synthesise import draw_conditions, synthesise
+    from scansynth.synthesise import draw_conditions, synthesise, wanted
 
     images = open_store(store)
     denoiser, about = model.load(path)
-    known = model.vocabulary(about)
     device = peers.best_device()
     denoiser = denoiser.to(device)
     denoiser.bf16 = peers.resolve_precision("auto", device) == "bf16"
-    conditions = known.encode(draw_conditions(images.table, count, 0))
+    asked = wanted(about, draw_conditions(images.table, count, 0))
     extractor = extractors.make("radiomics", images, {})
     real = Gaussian.fitted(extractor.features(images.pixels[images.indices("test")]))
     found = {}
     for evaluations in (peers.EVALUATIONS["ours"], MANY):
-        pixels = synthesise(denoiser, conditions, Sample(steps=evaluations, batch=BATCH))
+        pixels = synthesise(denoiser, *asked, Sample(steps=evaluations, batch=BATCH))
         found[evaluations] = frechet_distance(Gaussian.fitted(extractor.features(pixels)), real)
     few, many = found.values()
     return {"images": count, "frechet_radiomics": found, "few_over_many": round(few / many, 3)}

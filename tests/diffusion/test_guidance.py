@@ -32,12 +32,30 @@ def test_classifier_free_guidance_extrapolates_from_the_null(made, scale):
     torch.testing.assert_close(found, untold + scale * (told - untold), atol=1e-4, rtol=1e-3)
 
 
-def test_classifier_free_guidance_acts_from_its_level_on(made):
+def test_classifier_free_guidance_extrapolates_from_another_condition(made):
+    """Row by row: the last one's is the null token, as it is zero."""
     denoiser, x, condition = made
-    before = float(LEVEL - denoiser.sde.shift)
+    away = torch.tensor([[0.0, 1, 0], [1, 0, 0], [0, 0, 0]])
+    level = LEVEL.float().expand(3)
+    toward, others = denoiser(x, level, condition), denoiser(x, level, away, torch.tensor([True, True, False]))
+    assert ((toward - others).abs().amax((1, 2, 3)) > 1e-3).all()
+    found = guided(denoiser, condition, 3.0, 1.0, away=away)(x, LEVEL)
+    torch.testing.assert_close(found, others + 3 * (toward - others), atol=1e-4, rtol=1e-3)
+
+
+def test_guidance_away_from_what_is_asked_for_is_none(made):
+    denoiser, x, condition = made
+    plain, led = (guided(denoiser, condition, scale, 1.0, away=condition)(x, LEVEL) for scale in (1.0, 3.0))
+    torch.testing.assert_close(plain, led, atol=1e-5, rtol=1e-4)
+
+
+def test_classifier_free_guidance_acts_in_its_range(made):
+    denoiser, x, condition = made
+    level = float(LEVEL - denoiser.sde.shift)
     plain, led = (guided(denoiser, condition, scale, 1.0)(x, LEVEL) for scale in (1.0, 3.0))
-    assert torch.equal(guided(denoiser, condition, 3.0, 1.0, before - 0.01)(x, LEVEL), led)
-    assert torch.equal(guided(denoiser, condition, 3.0, 1.0, before + 0.01)(x, LEVEL), plain)
+    for low, high, expected in ((-0.1, 0.1, led), (-2, -0.1, plain), (0.1, 2, plain)):
+        found = guided(denoiser, condition, 3.0, 1.0, (level + low, level + high))(x, LEVEL)
+        assert torch.equal(found, expected)
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 1.3])

@@ -14,7 +14,7 @@ from scansynth.evaluate.bootstrap import Estimate
 from scansynth.files import read_json, sha256
 from scansynth.sections import Diffusion, Guidance, Network
 from scansynth.store import read_table
-from scansynth.synthesise import draw_conditions, synthesise
+from scansynth.synthesise import draw_conditions, synthesise, wanted
 
 NETWORK = Network(base_channels=32, multipliers=(1,), attention=(False,), wavelet_levels=2)
 SCALES = (1, 2, 4)
@@ -89,7 +89,7 @@ def folder(toy_path, toy_store, tmp_path_factory):
     pixels = torch.from_numpy(toy_store.pixels[train]).float() / 127.5 - 1
     denoiser.prior.fit(pixels, torch.from_numpy(toy_store.conditions[train]))
     about = {"network": NETWORK.model_dump(mode="json"), "diffusion": Diffusion().model_dump(mode="json")}
-    description = about | {"shape": [1, 64, 64]} | asdict(known)
+    description = about | {"shape": [1, 64, 64], "no_finding": "Dark"} | asdict(known)
     rows = draw_conditions(toy_store.table, 40, 1, "val")
     images = {1: shown(rows[::-1], 2), 2: shown(rows, 2), 4: shown(rows, 2, dim=60)}
     with pytest.MonkeyPatch.context() as patch:
@@ -174,10 +174,9 @@ def test_images_at_a_scale_are_those_of_validation_rows_with_the_same_noise(fold
     assert (found[1] != found[3]).any()
     denoiser, description = model.load(folder / "model.safetensors")
     rows = draw_conditions(toy_store.table, 6, 3, "val")
-    conditions = model.vocabulary(description).encode(rows)
     options = synthesise_guided.Sample(steps=3, batch=4, count=6, seed=3, guidance=3)
     denoiser, _ = synthesise_guided.on_best_device(denoiser)
-    np.testing.assert_array_equal(found[3], synthesise(denoiser, conditions, options))
+    np.testing.assert_array_equal(found[3], synthesise(denoiser, *wanted(description, rows), options))
 
 
 def test_conditions_are_those_of_the_split(toy_store):

@@ -13,7 +13,8 @@ def work(job: Job) -> None:
     store, settings = open_store(job.inputs["pixels"]), job.settings
     torch.manual_seed(settings.sample.seed)
     known = model.vocabulary(store.manifest)
-    sample_into(job, model.build(store.pixels.shape[1:], known, settings.network, settings.diffusion), known)
+    denoiser = model.build(store.pixels.shape[1:], known, settings.network, settings.diffusion)
+    sample_into(job, denoiser, store.manifest)
 
 
 def main(argv: list[str] | None = None) -> None:

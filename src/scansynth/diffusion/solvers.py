@@ -2,11 +2,11 @@
 
 A solver of n steps evaluates the denoiser n times, the last time at the largest log-SNR: that is its result, an
 estimate of x_0. ``x`` (n, ...) is a draw of the process at t = 1, and ``noise`` gives a fresh standard normal tensor
-like it at each call; the deterministic solvers do not ask for any. The levels that are visited are evenly spaced in
-log-SNR, from noise to data. These are float64, images stay in their own precision.
+like it at each call; the deterministic solvers do not ask for any. ``levels`` says which log-SNRs are visited.
 """
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 
 import torch
@@ -17,27 +17,39 @@ from scansynth.diffusion.vp_sde import VPSDE, Denoise, alpha, score, sigma
 Noise = Callable[[], Tensor]
 
 LANGEVIN_SNR = 0.16  # signal-to-noise ratio of the corrector's steps: the default of Song et al. (2021)
+CENTRE, WIDTH = -1.0, 4.0  # log-SNR, before the shift, where levels are closest, and the distance at which they part
+
+
+def levels(sde: VPSDE, points: int) -> Tensor:
+    """``points`` values of log-SNR from noise to data, float64: even steps of asinh((log-SNR - centre) / width).
+
+    They are closest where images take shape. At both ends the probability flow is nearly straight, as the data is a
+    Gaussian to the one and a point to the other. Images stay in their own precision.
+    """
+    centre = CENTRE + sde.shift
+    ends = ((end + sde.shift - centre) / WIDTH for end in (sde.log_snr_min, sde.log_snr_max))
+    return centre + WIDTH * torch.sinh(torch.linspace(*map(math.asinh, ends), points, dtype=torch.float64))
 
 
 def ddim(denoise: Denoise, sde: VPSDE, x: Tensor, steps: int, noise: Noise) -> Tensor:
     """DDIM with eta 0, deterministic, of first order (Song, Meng and Ermon, DDIM, 2021, eq. 12)."""
-    grid = sde.grid(steps)
+    grid = levels(sde, steps)
     for now, after in itertools.pairwise(grid):
         x = towards(denoise(x, now), x, now, after)
     return denoise(x, grid[-1])
 
 
 def dpm_solver_2m(denoise: Denoise, sde: VPSDE, x: Tensor, steps: int, noise: Noise) -> Tensor:
-    """DPM-Solver++(2M), deterministic, of second order (Lu et al., DPM-Solver++, 2022, algorithm 2).
-
-    Levels are evenly spaced, so that its ratio r of steps is 1.
-    """
-    grid = sde.grid(steps)
-    previous = None
+    """DPM-Solver++(2M), deterministic, of second order (Lu et al., DPM-Solver++, 2022, algorithm 2)."""
+    grid = levels(sde, steps)
+    previous = before = None
     for now, after in itertools.pairwise(grid):
         denoised = denoise(x, now)
-        x = towards(denoised if previous is None else 1.5 * denoised - 0.5 * previous, x, now, after)
-        previous = denoised
+        ahead = denoised
+        if previous is not None:
+            ahead = denoised + (after - now) / (now - before) / 2 * (denoised - previous)
+        x = towards(ahead, x, now, after)
+        previous, before = denoised, now
     return denoise(x, grid[-1])
 
 
@@ -47,7 +59,7 @@ def heun(denoise: Denoise, sde: VPSDE, x: Tensor, steps: int, noise: Noise) -> T
     The paper's Euler step is DDIM's; its correction, the mean of the slopes at both ends of the step, is taken of x
     over log-SNR, where they are bounded. An uncorrected first step takes the evaluation that an even number leaves.
     """
-    grid = sde.grid(1 + steps // 2)
+    grid = levels(sde, 1 + steps // 2)
     for now, after, corrected in _intervals(grid, steps):
         denoised = denoise(x, now)
         ahead = towards(denoised, x, now, after)
@@ -63,7 +75,7 @@ def ddpm(denoise: Denoise, sde: VPSDE, x: Tensor, steps: int, noise: Noise) -> T
     Ho et al., DDPM (2020), eq. 6 and 7, in continuous time: Kingma et al., Variational Diffusion Models (2021),
     appendix A.2.
     """
-    grid = sde.grid(steps)
+    grid = levels(sde, steps)
     for now, after in itertools.pairwise(grid):
         lost = -torch.expm1(now - after)  # sigma_{t|s}^2 / sigma_t^2
         mean = alpha(after) * ((1 - lost) / alpha(now) * x + lost * denoise(x, now))
@@ -76,7 +88,7 @@ def euler_maruyama(denoise: Denoise, sde: VPSDE, x: Tensor, steps: int, noise: N
 
     Song et al., Score-Based Generative Modeling through Stochastic Differential Equations (2021), eq. 6.
     """
-    grid = sde.grid(steps)
+    grid = levels(sde, steps)
     times = sde.time(grid)
     for now, t, after in zip(grid[:-1], times[:-1], times[1:], strict=True):
         step = t - after
@@ -92,7 +104,7 @@ def predictor_corrector(denoise: Denoise, sde: VPSDE, x: Tensor, steps: int, noi
     The paper's 1 - beta_i is the share of the variance that the process keeps from one level to the next. Made for many
     steps, hundreds at least. An even number of evaluations leaves the first prediction without its correction.
     """
-    grid = sde.grid(1 + steps // 2)
+    grid = levels(sde, 1 + steps // 2)
     for now, after, corrected in _intervals(grid, steps):
         kept = (alpha(now) / alpha(after)).square()
         slope = score(x, denoise(x, now), now)

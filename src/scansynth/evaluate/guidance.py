@@ -27,7 +27,7 @@ from scansynth.evaluate.report import header
 from scansynth.evaluate.tradeoff import draw
 from scansynth.files import write_json
 from scansynth.store import Store, open_store
-from scansynth.synthesise import draw_conditions, on_best_device, synthesise, write_samples
+from scansynth.synthesise import draw_conditions, on_best_device, synthesise, wanted, write_samples
 from scansynth.synthesise_guided import at_scale
 
 RULE = (
@@ -135,7 +135,7 @@ def fresh(job: stage.Job, store: Store, scale: float) -> ImageSet:
     rows = draw_conditions(store.table, options.count, options.seed, "test")
     denoiser, facts = on_best_device(denoiser)
     job.facts |= facts | {"guidance": scale, "seed": options.seed}
-    pixels = synthesise(denoiser, model.vocabulary(description).encode(rows), options)
+    pixels = synthesise(denoiser, *wanted(description, rows), options)
     write_samples(job, pixels, rows)
     return _synthetic(pixels, rows)
 
