@@ -18,8 +18,9 @@ from scansynth.errors import ScansynthError
 from scansynth.store import open_store
 from scansynth.training import batches, state
 from scansynth.training.parallel import Group, tree_sum
+from scansynth.training.schedule import schedule
 from scansynth.training.slices import STATUS, Slice
-from scansynth.training.trainer import Trainer, schedule
+from scansynth.training.trainer import Trainer
 
 NETWORK = {"base_channels": 32, "multipliers": [1], "attention": [False], "blocks": 1, "wavelet_levels": 2}
 

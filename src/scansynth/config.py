@@ -12,13 +12,13 @@ from typing import Any, Literal, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from scansynth.dataset import Dataset
 from scansynth.errors import ScansynthError
 from scansynth.sections import (
     Anatomy,
     Arm,
     Augmentation,
     Data,
-    Dataset,
     Diffusion,
     Evaluate,
     Extract,

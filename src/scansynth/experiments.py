@@ -10,8 +10,8 @@ import yaml
 
 from scansynth.acquire.layout import find_files, find_tables
 from scansynth.config import Experiment, load_dataset, load_experiment, stage_settings
+from scansynth.dataset import Dataset
 from scansynth.errors import ScansynthError
-from scansynth.sections import Dataset
 
 
 def _typed(value: Any) -> Any:

@@ -20,7 +20,6 @@ and ``--peers /tmp/peers/bin/python``.
 
 import argparse
 import json
-import math
 import os
 import statistics
 import subprocess
@@ -39,6 +38,7 @@ from torch.nn import functional
 from scansynth.conditions import COLUMNS
 from scansynth.device import best_device, resolve_precision
 from scansynth.store import Store, open_store
+from scansynth.training.schedule import schedule
 
 ROOT = Path(__file__).parents[2]
 BATCH = 8  # training images a step, of all
@@ -259,9 +259,8 @@ class Diffusers(Peer):
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         steps = round(self.step / share) if share else ENDLESS
         warmup = min(self.WARMUP, max(steps // 10, 1))
-        decayed = 0.5 * (1 + math.cos(math.pi * max(self.step - warmup, 0) / max(steps - warmup, 1)))
         for group in self.optimizer.param_groups:
-            group["lr"] = self.RATE * min((self.step + 1) / warmup, decayed)
+            group["lr"] = self.RATE * schedule(self.step, steps, warmup)
         self.optimizer.step()
         self.average.step(self.network.parameters())
 

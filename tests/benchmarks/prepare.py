@@ -24,11 +24,12 @@ from scipy import ndimage
 
 from scansynth.acquire.inventory import Entry
 from scansynth.config import Settings
+from scansynth.dataset import Dataset
 from scansynth.files import sha256
 from scansynth.prepare.items import File, Item, Label, Listing, write_listing
 from scansynth.prepare.listing import read_listing
 from scansynth.prepare.read import read_item
-from scansynth.sections import Dataset, Images, Patches, Slices
+from scansynth.sections import Images, Patches, Slices
 
 DISTINCT = 100  # files; more images are links to them
 SIDE, SMALL = 1024, 256  # as NIH's, and for the memory, which does not depend on it

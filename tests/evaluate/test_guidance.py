@@ -161,7 +161,7 @@ def test_images_that_are_not_the_sweeps_are_refused(folder, toy_path, monkeypatc
 
 
 def guided(folder, toy_path, scale):
-    settings = {"sample": {"steps": 3, "batch": 4}, "guidance": {"count": 6, "seed": 3}}
+    settings = {"sample": {"steps": 5, "batch": 4}, "guidance": {"count": 6, "seed": 3}}
     files = ["--model", "model.safetensors", "--table", str(toy_path.with_suffix(".csv"))]
     arguments = ["--settings", json.dumps(settings), "--scale", f"{scale}", *files]
     synthesise_guided.main([*arguments, "--samples", f"guided_{scale}.npy"])
@@ -174,7 +174,7 @@ def test_images_at_a_scale_are_those_of_validation_rows_with_the_same_noise(fold
     assert (found[1] != found[3]).any()
     denoiser, description = model.load(folder / "model.safetensors")
     rows = draw_conditions(toy_store.table, 6, 3, "val")
-    options = synthesise_guided.Sample(steps=3, batch=4, count=6, seed=3, guidance=3)
+    options = synthesise_guided.Sample(steps=5, batch=4, count=6, seed=3, guidance=3)
     denoiser, _ = synthesise_guided.on_best_device(denoiser)
     np.testing.assert_array_equal(found[3], synthesise(denoiser, *wanted(description, rows), options))
 

@@ -6,12 +6,13 @@ import pytest
 from scansynth.acquire import inventory
 from scansynth.acquire.layout import find_files
 from scansynth.config import Settings
+from scansynth.dataset import Dataset
 from scansynth.errors import ScansynthError
 from scansynth.prepare.decoded import RejectedError
 from scansynth.prepare.items import Listing
 from scansynth.prepare.layouts.brats import read_listing
 from scansynth.prepare.readers import nifti
-from scansynth.sections import Dataset, Images, Slices
+from scansynth.sections import Images, Slices
 
 REGISTERED = {"title": "BraTS", "layout": "brats", "licence": "", "citation": "", "address": ""}
 REGISTERED |= {"findings": ("No Tumour", "Tumour"), "no_finding": "No Tumour"}

@@ -11,13 +11,13 @@ from pydicom.data import get_testdata_file
 from pydicom.uid import generate_uid
 
 from scansynth.acquire.inventory import Entry
+from scansynth.dataset import Dataset
 from scansynth.errors import ScansynthError
 from scansynth.files import sha256
 from scansynth.prepare import patients, privacy
 from scansynth.prepare.items import Listing
 from scansynth.prepare.layouts.dicom_folder import read_listing
 from scansynth.prepare.readers import dicom_header
-from scansynth.sections import Dataset
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 KEY = b"key"

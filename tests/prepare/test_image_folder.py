@@ -7,12 +7,12 @@ from PIL import Image as Pillow
 
 from scansynth.acquire import inventory
 from scansynth.config import Settings
+from scansynth.dataset import Dataset
 from scansynth.errors import ScansynthError
 from scansynth.prepare import patients
 from scansynth.prepare.items import Listing
 from scansynth.prepare.layouts.image_folder import read_listing
 from scansynth.prepare.readers import raster
-from scansynth.sections import Dataset
 
 DATASET = {"title": "t", "layout": "image_folder", "split_by": "image", "licence": "none", "citation": "none"}
 DATASET |= {"address": "none"}

@@ -5,12 +5,13 @@ import pytest
 from scansynth.acquire import inventory
 from scansynth.acquire.layout import find_files
 from scansynth.config import Settings
+from scansynth.dataset import Dataset
 from scansynth.errors import ScansynthError
 from scansynth.prepare.decoded import Image
 from scansynth.prepare.items import Listing
 from scansynth.prepare.layouts.ixi import read_listing
 from scansynth.prepare.read import read_items
-from scansynth.sections import Dataset, Images, Patches, Slices
+from scansynth.sections import Images, Patches, Slices
 
 SHEET = 'IXI_ID,"SEX_ID (1=m, 2=f)",HEIGHT,AGE\n2,2,164,35.80\n12,1,175,38.78\n12,1,175,51.2\n33,1,,\n'
 

@@ -5,10 +5,10 @@ import pytest
 
 from scansynth.acquire import inventory
 from scansynth.config import load_dataset
+from scansynth.dataset import Dataset
 from scansynth.errors import ScansynthError
 from scansynth.prepare.items import Listing
 from scansynth.prepare.layouts.medmnist import read_listing
-from scansynth.sections import Dataset
 
 REGISTRY = Path(__file__).parents[2] / "config" / "datasets"
 

@@ -10,11 +10,12 @@ import pytest
 from nibabel.orientations import axcodes2ornt, ornt_transform
 
 from scansynth.config import Settings
+from scansynth.dataset import Dataset
 from scansynth.prepare.decoded import Image, RejectedError, Rejection
 from scansynth.prepare.items import File, Item, Label
 from scansynth.prepare.readers import nifti
 from scansynth.prepare.readers.volume import Volume, choose, levels, same_grid
-from scansynth.sections import Dataset, Images, Slices
+from scansynth.sections import Images, Slices
 
 SIDE = 64  # as many pixels as the smallest images have, so that nothing is resized
 NAME = b"Doe^Jane"

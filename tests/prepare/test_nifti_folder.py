@@ -5,11 +5,12 @@ import pytest
 from scansynth.acquire import inventory
 from scansynth.acquire.layout import find_files
 from scansynth.config import Settings
+from scansynth.dataset import Dataset
 from scansynth.errors import ScansynthError
 from scansynth.prepare.items import Listing
 from scansynth.prepare.layouts.nifti_folder import read_listing
 from scansynth.prepare.read import read_items
-from scansynth.sections import Dataset, Images, Patches, Slices
+from scansynth.sections import Images, Patches, Slices
 
 REGISTERED = {"title": "t", "layout": "nifti_folder", "licence": "", "citation": "", "address": ""}
 

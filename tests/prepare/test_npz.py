@@ -8,11 +8,11 @@ import pytest
 
 from scansynth.acquire import inventory
 from scansynth.config import Settings
+from scansynth.dataset import Dataset
 from scansynth.errors import ScansynthError
 from scansynth.prepare.decoded import RejectedError
 from scansynth.prepare.items import File, Item, Label
 from scansynth.prepare.readers import npz
-from scansynth.sections import Dataset
 
 DATASET = {"title": "t", "layout": "medmnist", "split_by": "image", "findings": ["none", "a", "b", "c"]}
 DATASET |= {"no_finding": "none", "licence": "none", "citation": "none", "address": "none"}

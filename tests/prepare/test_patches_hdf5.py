@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from scansynth.acquire import inventory
+from scansynth.dataset import Dataset
 from scansynth.errors import ScansynthError
 from scansynth.prepare.items import Listing
 from scansynth.prepare.layouts.patches_hdf5 import read_listing
-from scansynth.sections import Dataset
 
 DATASET = {"title": "t", "layout": "patches_hdf5", "split_by": "slide", "findings": ["Normal", "Tumour"]}
 DATASET |= {"no_finding": "Normal", "licence": "none", "citation": "none", "address": "none"}

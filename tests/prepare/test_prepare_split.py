@@ -5,10 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scansynth.acquire import key
+from scansynth.dataset import Dataset
 from scansynth.errors import ScansynthError
 from scansynth.prepare import patients
 from scansynth.prepare.split import assign, check_leaks
-from scansynth.sections import Dataset, Images
+from scansynth.sections import Images
 
 
 @given(st.sets(st.integers(0, 10**6).map(str), max_size=30), st.sets(st.integers(0, 10**6).map(str), max_size=30))

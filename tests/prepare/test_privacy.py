@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scansynth.dataset import Dataset
 from scansynth.errors import ScansynthError
 from scansynth.prepare.privacy import check
-from scansynth.sections import Dataset
 
 HEADER = "id,patient,findings\n"
 ABOUT = {"title": "t", "layout": "dicom_folder", "licence": "", "citation": "", "address": ""}

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from scansynth.acquire.inventory import Entry
+from scansynth.dataset import Dataset
 from scansynth.errors import ScansynthError
 from scansynth.prepare import patients
 from scansynth.prepare.layouts.rsna import NOTES, read_listing
-from scansynth.sections import Dataset
 
 KEY = b"key"
 DATASET = Dataset(

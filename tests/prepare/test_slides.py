@@ -4,11 +4,11 @@ import pytest
 
 from scansynth.acquire import inventory
 from scansynth.config import load_dataset
+from scansynth.dataset import Dataset
 from scansynth.errors import ScansynthError
 from scansynth.prepare import patients
 from scansynth.prepare.items import Item, Listing
 from scansynth.prepare.layouts.slides import RUNS, read_listing
-from scansynth.sections import Dataset
 
 CAMELYON = load_dataset(Path(__file__).parents[2] / "config" / "datasets" / "camelyon.yaml")
 DATASET = {"title": "t", "layout": "slides", "split_by": "slide", "licence": "none", "citation": "none"}

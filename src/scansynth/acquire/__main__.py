@@ -15,9 +15,10 @@ from typing import Any
 from scansynth import stage
 from scansynth.acquire import inventory, key
 from scansynth.acquire.layout import LAYOUTS, find_files
+from scansynth.dataset import Dataset, Download
 from scansynth.errors import ScansynthError
 from scansynth.files import sha256, write_json
-from scansynth.sections import Data, Dataset, Download
+from scansynth.sections import Data
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -4,9 +4,10 @@ from pathlib import Path
 
 from scansynth.acquire.archives import unpack
 from scansynth.acquire.download import Remote, fetch, read_checksums
+from scansynth.dataset import Catalogue, Dataset, Download
 from scansynth.errors import ScansynthError
 from scansynth.files import write_text
-from scansynth.sections import Catalogue, Data, Dataset, Download
+from scansynth.sections import Data
 
 
 def chosen(dataset: Dataset, data: Data, folder: Path) -> list[Download]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from scansynth import stage
 from scansynth.acquire import inventory
+from scansynth.dataset import Dataset
 from scansynth.errors import ScansynthError
 from scansynth.files import read_json, write_json, write_text
 from scansynth.prepare import manifest, privacy
@@ -15,7 +16,7 @@ from scansynth.prepare.array import growing
 from scansynth.prepare.items import read_listing, source_name
 from scansynth.prepare.shard import Shard, channels, read_shard
 from scansynth.prepare.split import assign, check_leaks
-from scansynth.sections import Dataset, Images
+from scansynth.sections import Images
 from scansynth.store import COLUMNS, table_text
 
 NAMED = 5  # quarantined files that an error names

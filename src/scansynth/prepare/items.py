@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from scansynth.acquire.inventory import Entry
+from scansynth.dataset import Dataset
 from scansynth.errors import ScansynthError
 from scansynth.files import read_json, write_text
-from scansynth.sections import Dataset
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from pathlib import Path
 from scansynth import stage
 from scansynth.acquire import inventory
 from scansynth.acquire import key as key_file
+from scansynth.dataset import Dataset
 from scansynth.errors import ScansynthError
 from scansynth.files import read_json, sha256
 from scansynth.prepare import privacy, tables
 from scansynth.prepare.items import Listing, write_listing
 from scansynth.prepare.patients import pseudonym_key
-from scansynth.sections import Dataset
 
 
 def main(argv: Sequence[str] | None = None) -> None:

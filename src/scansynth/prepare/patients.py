@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from scansynth.acquire import key as acquire_key
-from scansynth.sections import Dataset
+from scansynth.dataset import Dataset
 
 OLDEST = 120
 TOP = 90  # years; with private data those who are older are few enough to be found by it (HIPAA Safe Harbor)

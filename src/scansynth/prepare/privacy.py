@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
+from scansynth.dataset import Dataset
 from scansynth.errors import ScansynthError
-from scansynth.sections import Dataset
 
 SHORTEST, SHORTEST_NUMBER = 4, 6  # letters and digits; shorter ones are in any text by chance
 # Words that identify nobody, though a header or a path may hold nothing else.

@@ -17,13 +17,13 @@ from tqdm import tqdm
 
 from scansynth import cores, stage
 from scansynth.config import Settings
+from scansynth.dataset import Dataset
 from scansynth.errors import ScansynthError
 from scansynth.files import read_json, write_json
 from scansynth.prepare.array import growing
 from scansynth.prepare.decoded import Image, Rejection
 from scansynth.prepare.items import Item, read_listing, shard, source_name
 from scansynth.prepare.read import Result, read_items
-from scansynth.sections import Dataset
 
 Row = dict[str, str]
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from scansynth.acquire.inventory import Entry
+from scansynth.dataset import Dataset
 from scansynth.errors import ScansynthError
 from scansynth.files import sha256
 from scansynth.prepare import patients
 from scansynth.prepare.items import Label
 from scansynth.prepare.split import SPLITS
-from scansynth.sections import Dataset
 
 Row = dict[str, str]
 

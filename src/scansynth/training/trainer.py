@@ -18,6 +18,7 @@ from scansynth.store import Store, evenly
 from scansynth.training.batches import Batches, Part, images, noise, to_device
 from scansynth.training.muon import Muon
 from scansynth.training.parallel import Group, tree_sum
+from scansynth.training.schedule import schedule
 
 PRIOR_IMAGES = 10_000  # images, at most, that the Gaussian prior is fitted to
 # Fewer test images than this could be drawn as one image by a bootstrap, which has no spread.
@@ -202,13 +203,6 @@ def optimizers(parameters: Sequence[nn.Parameter]) -> list[torch.optim.Optimizer
 def is_kernel(parameter: Tensor) -> bool:
     """Whether a parameter is the kernel of a convolution that looks farther than one pixel."""
     return parameter.ndim == 4 and parameter.shape[-1] > 1
-
-
-def schedule(step: int, steps: int, warmup: int) -> float:
-    """Share of the peak learning rate at ``step`` (0, 1, ...): linear warm-up, then a cosine down to 0."""
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 + 0.5 * float(np.cos(np.pi * (step - warmup) / max(1, steps - warmup)))
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

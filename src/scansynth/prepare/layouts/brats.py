@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scansynth.acquire.inventory import Entry
+from scansynth.dataset import Dataset
 from scansynth.errors import ScansynthError
 from scansynth.prepare import patients
 from scansynth.prepare.items import File, Item, Label, Listing
-from scansynth.sections import Dataset
 
 # BraTS20_Training_001_t1.nii, BraTS2021_00000_t1.nii.gz, BraTS-GLI-00000-000-t1n.nii.gz: patient, time point, contrast
 NAME = re.compile(

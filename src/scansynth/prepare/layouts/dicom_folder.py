@@ -8,12 +8,12 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from scansynth.acquire.inventory import Entry
+from scansynth.dataset import Dataset
 from scansynth.errors import ScansynthError
 from scansynth.prepare import patients, privacy, tables
 from scansynth.prepare.items import File, Item, Label, Listing
 from scansynth.prepare.readers import dicom_header
 from scansynth.prepare.readers.dicom_header import Header, read_headers
-from scansynth.sections import Dataset
 
 STACKED = ("CT", "MR", "PT")  # modalities whose series are the slices of a volume
 OFTEN_BURNED_IN = ("US", "IVUS", "XA", "RF", "OT", "SC", "ES", "GM")  # modalities that write names into the image

@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from scansynth.acquire.inventory import Entry
+from scansynth.dataset import Dataset
 from scansynth.prepare import patients, privacy, tables
 from scansynth.prepare.items import File, Item, Label, Listing, Names
 from scansynth.prepare.split import SPLITS
-from scansynth.sections import Dataset
 
 
 def read_listing(root: Path, entries: Sequence[Entry], dataset: Dataset, key: bytes) -> Listing:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scansynth.acquire.inventory import Entry
+from scansynth.dataset import Dataset
 from scansynth.errors import ScansynthError
 from scansynth.prepare import patients, tables
 from scansynth.prepare.items import File, Item, Label, Listing
-from scansynth.sections import Dataset
 
 NAME = re.compile(r"(IXI\d+-[^-/]+-\d+)-(T1|T2|PD)\.nii(\.gz)?", re.IGNORECASE)
 EXAMPLE = "IXI002-Guys-0828-T1.nii.gz"

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scansynth.acquire.inventory import Entry
+from scansynth.dataset import Dataset
 from scansynth.errors import ScansynthError
 from scansynth.prepare.decoded import RejectedError
 from scansynth.prepare.items import File, Item, Label, Listing, parts
 from scansynth.prepare.readers import npz, packed
 from scansynth.prepare.split import SPLITS
-from scansynth.sections import Dataset
 
 NOTE = "MedMNIST has no patient identifiers: that no patient is in two splits cannot be shown"
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from scansynth.acquire.inventory import Entry
+from scansynth.dataset import Dataset
 from scansynth.errors import ScansynthError
 from scansynth.prepare import patients, privacy, tables
 from scansynth.prepare.items import File, Item, Listing, Names
-from scansynth.sections import Dataset
 
 SUFFIX = re.compile(r"\.(nii(\.gz)?|mgz)$", re.IGNORECASE)
 BIDS = re.compile(  # of a path without suffix: the folder of all subjects, subject, session, other entities, kind

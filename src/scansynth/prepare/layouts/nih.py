@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from scansynth.acquire.inventory import Entry
+from scansynth.dataset import Dataset
 from scansynth.errors import ScansynthError
 from scansynth.prepare import patients, tables
 from scansynth.prepare.items import File, Item, Label, Listing
-from scansynth.sections import Dataset
 
 # The last two of upstream's column names hold a comma unquoted, so that a reader sees four. The header still lines up
 # with the rows, which have four values there; and those before them, which are read, would do so in any case.

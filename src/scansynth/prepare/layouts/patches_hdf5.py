@@ -6,12 +6,12 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from scansynth.acquire.inventory import Entry
+from scansynth.dataset import Dataset
 from scansynth.errors import ScansynthError
 from scansynth.prepare import privacy
 from scansynth.prepare.decoded import RejectedError
 from scansynth.prepare.items import File, Item, Label, Listing, parts, source_name
 from scansynth.prepare.readers import hdf5, packed
-from scansynth.sections import Dataset
 
 NAME = re.compile(r"[^/]+_(train|valid|test)_(x\.h5(?:\.gz)?|y\.h5(?:\.gz)?|meta\.csv)", re.IGNORECASE)
 SPLITS = {"train": "train", "valid": "val", "test": "test"}

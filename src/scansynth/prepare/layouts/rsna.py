@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from scansynth.acquire.inventory import Entry
+from scansynth.dataset import Dataset
 from scansynth.errors import ScansynthError
 from scansynth.prepare import patients, tables
 from scansynth.prepare.items import File, Item, Label, Listing
 from scansynth.prepare.readers import dicom_header
 from scansynth.prepare.readers.dicom_header import Header, read_headers
-from scansynth.sections import Dataset
 
 TRAIN = "stage_2_train_images"  # the other images are the challenge's test set
 CLASSES = "stage_2_detailed_class_info.csv"  # a row a box: patientId, class

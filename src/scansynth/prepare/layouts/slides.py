@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from scansynth.acquire.inventory import Entry
+from scansynth.dataset import Dataset
 from scansynth.errors import ScansynthError
 from scansynth.prepare import patients, privacy, tables
 from scansynth.prepare.items import File, Item, Label, Listing, Names, source_name
 from scansynth.prepare.readers import packed, slide
-from scansynth.sections import Dataset
 
 RUNS = 64  # items a slide: its patches may be too many to be held at once
 # Masks of tumour and of tissue, which Camelyon has beside its slides.

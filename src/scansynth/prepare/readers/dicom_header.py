@@ -11,10 +11,10 @@ from tqdm import tqdm
 
 from scansynth import cores, workers
 from scansynth.acquire.inventory import Entry
+from scansynth.dataset import Dataset
 from scansynth.prepare import patients, privacy
 from scansynth.prepare.decoded import RejectedError
 from scansynth.prepare.readers.dicom_file import IMAGE, kind, not_an_image, number, numbers, parse, text
-from scansynth.sections import Dataset
 
 # De-identification: of all that a header says of a patient and an examination only this goes on: the ID as a pseudonym;
 # sex as M or F; age in whole years (from the dates of birth and study where it is not given), in a private data set up

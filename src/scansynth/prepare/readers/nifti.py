@@ -17,12 +17,13 @@ from nibabel.imageglobals import LoggingOutputSuppressor
 from nibabel.spatialimages import SpatialImage
 
 from scansynth.config import Settings
+from scansynth.dataset import Dataset
 from scansynth.prepare.decoded import Decoded, Image, RejectedError, Rejection
 from scansynth.prepare.items import File, Item, by_role
 from scansynth.prepare.normalize import normalize
 from scansynth.prepare.readers.file import read_file
 from scansynth.prepare.readers.volume import AXES, Volume, choose, levels, nearest, same_grid
-from scansynth.sections import Dataset, Slices
+from scansynth.sections import Slices
 
 LEAST_MM2 = 20.0  # of a slice that shows a finding: less of it cannot be seen, or is a slip of the mask
 VOXEL, UNEVEN = (0.01, 100.0), 100.0  # mm; the longest side in units of the shortest

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from scansynth.config import Settings
+from scansynth.dataset import Dataset
 from scansynth.errors import ScansynthError
 from scansynth.prepare import patients
 from scansynth.prepare.decoded import Image, RejectedError, Rejection
 from scansynth.prepare.items import File, Item
 from scansynth.prepare.readers import packed
-from scansynth.sections import Dataset
 
 DAMAGED = "damaged, or not one of MedMNIST's files"
 

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from scansynth.dataset import Dataset
 from scansynth.errors import ScansynthError
 from scansynth.prepare.decoded import Decoded, Image, RejectedError, Rejection
 from scansynth.prepare.items import File
 from scansynth.prepare.normalize import normalize
-from scansynth.sections import Dataset, Images
+from scansynth.sections import Images
 
 RUN = 256  # images an item
 
