@@ -49,17 +49,24 @@ def planted(distances, spread=0.01):
     ],
 )
 def test_the_choice(distances, fidelities, chosen, near):
-    assert guidance.choose(planted(distances), 0.5, fidelities, tolerance=0.25) == (chosen, near)
+    assert guidance.choose(planted(distances), 0.5, fidelities, None, tolerance=0.25) == (chosen, near)
 
 
 def test_distances_that_are_not_told_apart_are_near():
     far = {1: 1.0, 2: 1.1}
-    assert guidance.choose(planted(far, spread=0.01), 0.5, {1: 0.5, 2: 0.9}, tolerance=0) == (1, [1])
-    assert guidance.choose(planted(far, spread=0.2), 0.5, {1: 0.5, 2: 0.9}, tolerance=0) == (2, [1, 2])
+    assert guidance.choose(planted(far, spread=0.01), 0.5, {1: 0.5, 2: 0.9}, 0.95, tolerance=0) == (1, [1])
+    assert guidance.choose(planted(far, spread=0.2), 0.5, {1: 0.5, 2: 0.9}, 0.95, tolerance=0) == (2, [1, 2])
 
 
 def test_what_is_as_near_as_real_images_is_near():
-    assert guidance.choose(planted({1: 1.0, 2: 1.1, 4: 1.3}), 1.1, {1: 0.5, 2: 0.7, 4: 0.9}, tolerance=0) == (2, [1, 2])
+    distances, fidelities = planted({1: 1.0, 2: 1.1, 4: 1.3}), {1: 0.5, 2: 0.7, 4: 0.9}
+    assert guidance.choose(distances, 1.1, fidelities, 0.95, tolerance=0) == (2, [1, 2])
+
+
+@pytest.mark.parametrize(("enough", "chosen"), [(0.75, 2), (0.8, 2), (0.85, 4), (0.99, 4)])
+def test_nothing_is_gained_by_labels_that_are_read_better_than_those_of_real_images(enough, chosen):
+    distances, fidelities = planted(dict.fromkeys(SCALES, 1.0)), {1: 0.6, 2: 0.8, 4: 0.9}
+    assert guidance.choose(distances, 0.5, fidelities, enough, tolerance=0) == (chosen, [1, 2, 4])
 
 
 def test_scales_rise():

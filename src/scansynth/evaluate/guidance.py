@@ -33,8 +33,9 @@ from scansynth.synthesise_guided import at_scale
 RULE = (
     "On validation images: of the scales whose Frechet distance (probe features) is within the tolerance of the "
     "smallest, or of real training images' (the floor) if that is larger, or is not told apart from the smallest (95% "
-    "interval of the difference), the one whose labels are read best (mean area under the ROC curves); of equals the "
-    "smallest scale. Where no class can be read, the nearest scale."
+    "interval of the difference), the smallest whose labels are read as well as those of real validation images (mean "
+    "area under the ROC curves, inside or above the 95% interval of theirs), as more would be a caricature; if none is "
+    "so, the one whose labels are read best. Where no class can be read, the nearest scale."
 )
 
 
@@ -85,11 +86,16 @@ def measured(sets: dict[str, ImageSet], instruments: Instruments, settings: Sett
 
 
 def choose(
-    distances: dict[float, Estimate], floor: float, fidelities: dict[float, float | None], tolerance: float
+    distances: dict[float, Estimate],
+    floor: float,
+    fidelities: dict[float, float | None],
+    enough: float | None,
+    tolerance: float,
 ) -> tuple[float, list[float]]:
     """The scale by ``RULE``, and those among which it was chosen, of distances and mean areas by scale, rising.
 
-    Nothing is gained by being nearer than real images are: hence the ``floor``.
+    Nothing is gained by being nearer than real images are, hence the ``floor``, or read better, hence ``enough``: the
+    lower end of the interval of their mean area.
     """
     nearest = min(distances, key=lambda scale: distances[scale].value)
     least = distances[nearest]
@@ -99,7 +105,11 @@ def choose(
         if distance.value <= (1 + tolerance) * max(least.value, floor) or (distance - least).interval[0] <= 0
     ]
     read = {scale: fidelity for scale in near if (fidelity := fidelities[scale]) is not None}
-    return (max(read, key=lambda scale: read[scale]) if read else nearest), near
+    if not read:
+        return nearest, near
+    best = max(read, key=lambda scale: read[scale])
+    well = [scale for scale, fidelity in read.items() if enough is not None and fidelity >= enough]
+    return (well[0] if well else best), near
 
 
 def swept(paths: Sequence[Path], store: Store, settings: Settings) -> dict[float, ImageSet]:
@@ -173,10 +183,12 @@ def work(job: stage.Job) -> None:
     sweep = {"reference": split_set(store, "val"), "floor": floor}
     sweep |= {f"{scale:g}": images for scale, images in by_scale.items()}
     found = measured(sweep, instruments, settings)
+    fidelity = found.report["label_fidelity"]
     scale, near = choose(
         {scale: found.distances[f"{scale:g}"] for scale in by_scale},
         found.distances["floor"].value,
-        {scale: found.report["label_fidelity"][f"{scale:g}"]["mean_auroc"] for scale in by_scale},
+        {scale: fidelity[f"{scale:g}"]["mean_auroc"] for scale in by_scale},
+        fidelity["reference"]["mean_auroc_interval"] and fidelity["reference"]["mean_auroc_interval"][0],
         options.tolerance,
     )
     final = {"reference": split_set(store, "test"), "samples": fresh(job, store, scale), "floor": floor}
