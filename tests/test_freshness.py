@@ -62,7 +62,7 @@ def test_nothing_has_changed(project):
 def test_other_settings_are_named(project):
     found = stale(project, sample={"steps": 30, "seed": 1})
     assert set(found) == {MADE, READ, MADE.replace("npy", "record.json"), READ.replace("npy", "record.json")}
-    assert found[MADE] == ["sample.seed was 0, is 1", "sample.steps was 12, is 30"]
+    assert found[MADE] == ["sample.seed was 0, is 1", "sample.steps was 16, is 30"]
 
 
 def test_other_bytes_make_stale_what_is_made_of_them_too(project):
