@@ -218,7 +218,7 @@ CASES = {
     "a comment in a stage": Case(append("src/scansynth/train.py", "# why\n"), set()),
     "what a setting is said to be": Case(edit("src/scansynth/sections.py", "Number of images.", "How many."), set()),
     "a default of the sampler": Case(
-        edit("src/scansynth/sections.py", "        1.2, description=", "        1.3, description="), after(*SAMPLING)
+        edit("src/scansynth/sections.py", "(0.5, 4.5), description=", "(0.5, 4.4), description="), after(*SAMPLING)
     ),
     "a docstring in a stage": Case(edit("src/scansynth/train.py", '"""', '"""Again: '), set()),
     "blank lines in a stage": Case(append("src/scansynth/train.py", "\n\n\n"), set()),
