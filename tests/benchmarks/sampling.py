@@ -8,7 +8,7 @@ batches of 16: ours by DPM-Solver++ 2M with 16 evaluations of the network, the p
 on all cores (or the GPU), and draws one batch by two evaluations before the clock starts; the systems take turns, in
 fp32 and in bf16, and a ratio is of two measurements of one round.
 
-``--model``, a trained model.safetensors of ours for the store's images, is asked for ``--quality`` images by 12 and by
+``--model``, a trained model.safetensors of ours for the store's images, is asked for ``--quality`` images by 16 and by
 250 evaluations, from the same noise: their Frechet distances to the held-out images, and 12's over 250's.
 
 Writes JSON, and a plot beside it (``.png``).
