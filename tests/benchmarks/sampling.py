@@ -9,7 +9,7 @@ on all cores (or the GPU), and draws one batch by two evaluations before the clo
 fp32 and in bf16, and a ratio is of two measurements of one round.
 
 ``--model``, a trained model.safetensors of ours for the store's images, is asked for ``--quality`` images by 16 and by
-250 evaluations, from the same noise: their Frechet distances to the held-out images, and the few.s over 250's.
+250 evaluations, from the same noise: their Frechet distances to the held-out images, and the few's over 250's.
 
 Writes JSON, and a plot beside it (``.png``).
 """
