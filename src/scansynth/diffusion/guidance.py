@@ -34,8 +34,8 @@ def guided(
     def asked(x: Tensor, log_snr: Tensor) -> Tensor:
         if guidance == 1 or not acts[0] <= log_snr - denoiser.sde.shift <= acts[1]:
             return denoiser(x, log_snr.to(x).expand(len(x)), condition, told)
-        toward, from_it = denoiser(torch.cat([x, x]), log_snr.to(x).expand(2 * len(x)), twice, known).chunk(2)
-        return from_it + guidance * (toward - from_it)
+        toward, other = denoiser(torch.cat([x, x]), log_snr.to(x).expand(2 * len(x)), twice, known).chunk(2)
+        return other + guidance * (toward - other)
 
     def denoise(x: Tensor, log_snr: Tensor) -> Tensor:
         found = asked(x, log_snr)

@@ -6,7 +6,6 @@ like it at each call; the deterministic solvers do not ask for any. ``levels`` s
 """
 
 import itertools
-import math
 from collections.abc import Callable, Iterator
 
 import torch
@@ -27,8 +26,8 @@ def levels(sde: VPSDE, points: int) -> Tensor:
     Gaussian to the one and a point to the other. Images stay in their own precision.
     """
     centre = CENTRE + sde.shift
-    ends = ((end + sde.shift - centre) / WIDTH for end in (sde.log_snr_min, sde.log_snr_max))
-    return centre + WIDTH * torch.sinh(torch.linspace(*map(math.asinh, ends), points, dtype=torch.float64))
+    noise, data = torch.asinh((sde.grid(2) - centre) / WIDTH)
+    return centre + WIDTH * torch.sinh(torch.linspace(noise, data, points, dtype=torch.float64))
 
 
 def ddim(denoise: Denoise, sde: VPSDE, x: Tensor, steps: int, noise: Noise) -> Tensor:

@@ -184,11 +184,12 @@ def work(job: stage.Job) -> None:
     sweep |= {f"{scale:g}": images for scale, images in by_scale.items()}
     found = measured(sweep, instruments, settings)
     fidelity = found.report["label_fidelity"]
+    real = fidelity["reference"]["mean_auroc_interval"]
     scale, near = choose(
         {scale: found.distances[f"{scale:g}"] for scale in by_scale},
         found.distances["floor"].value,
         {scale: fidelity[f"{scale:g}"]["mean_auroc"] for scale in by_scale},
-        fidelity["reference"]["mean_auroc_interval"] and fidelity["reference"]["mean_auroc_interval"][0],
+        real[0] if real else None,
         options.tolerance,
     )
     final = {"reference": split_set(store, "test"), "samples": fresh(job, store, scale), "floor": floor}
