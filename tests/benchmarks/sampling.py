@@ -21,7 +21,7 @@ from pathlib import Path
 import peers
 
 BATCH = 16
-MANY = 250  # evaluations that 12 are compared with
+MANY = 250  # evaluations that the few are compared with
 
 
 def measure(task: str, store: Path, count: int) -> dict:

@@ -1,6 +1,9 @@
 """What the measures say, in plain sentences."""
 
+from statistics import geometric_mean
 from typing import Any
+
+from scansynth.evaluate.anatomy.spectrum import HALF_NYQUIST
 
 LIMITS = (
     "Each measure looks at one thing alone, over many images: that the distributions agree does not say that any one "
@@ -37,12 +40,24 @@ def _measures(measures: dict[str, Any]) -> list[str]:
 
 def _texture(texture: dict[str, Any]) -> list[str]:
     deviation, floor = (texture["spectrum_deviation"][name]["value"] for name in ("samples", "floor"))
-    return [
+    sentences = [
         f"Up to half the Nyquist frequency the samples' power spectrum is off by {deviation:.0%} at most "
         f"({floor:.0%} for real training images); the histogram by "
         f"{texture['histogram_distance']['samples']['value']:.3g} grey levels "
         f"({texture['histogram_distance']['floor']['value']:.3g})."
     ]
+    return [*sentences, _strength(texture["power_ratio"])] if deviation > floor else sentences
+
+
+def _strength(ratio: dict[str, list[float]]) -> str:
+    """How strong the texture is up to half the Nyquist frequency, and what moves it."""
+    both = zip(ratio["cycles_per_pixel"], ratio["samples"], strict=True)
+    share = geometric_mean(value for frequency, value in both if frequency <= HALF_NYQUIST)
+    more, stronger = ("higher", "stronger") if share < 1 else ("lower", "weaker")
+    return (
+        f"The power there is {share:.0%} of the held-out images', as the mean over frequencies: a {more} "
+        f"sample.autoguidance makes the texture {stronger}."
+    )
 
 
 def labels(fidelity: dict[str, Any]) -> list[str]:
