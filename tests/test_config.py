@@ -50,7 +50,7 @@ def test_every_key_says_what_it_means():
         ({"images": {"train": 0.9}}, ["images", "has to be 1"]),
         ({"network": {"multipliers": [1, 2]}}, ["network", "attention has 3 entries for 2"]),
         ({"train": {"ema": [0.5]}}, ["train.ema", "less than 0.288", "found 0.5"]),
-        ({"train": {"log_snr": [9, -5]}}, ["train.log_snr", "rise"]),
+        ({"sample": {"guidance_range": [4, 1]}}, ["sample.guidance_range", "rise"]),
         ({"diffusion": {"log_snr_max": -20}}, ["diffusion", "log_snr_max", "above"]),
         ({"evaluate": {"kid_subset": 1}}, ["evaluate.kid_subset", "greater than or equal to 2"]),
         ({"network": {"multipliers": [], "attention": []}}, ["network.multipliers", "at least 1"]),

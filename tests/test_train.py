@@ -32,9 +32,9 @@ def small_store(tiny_store):
     return tiny_store
 
 
-def settings(**options):
+def settings(diffusion=None, **options):
     options = {"steps": 8, "batch": 4, "warmup": 2, "checkpoint_every": 3, "validate_every": 4} | options
-    return {"network": NETWORK, "diffusion": {}, "train": options}
+    return {"network": NETWORK, "diffusion": diffusion or {}, "train": options}
 
 
 def trainer(path, group=None, **options):
@@ -81,7 +81,7 @@ def on_step(monkeypatch, step, act):
 def test_validation_loss_falls(tiny_store):
     # The network starts as the Gaussian prior; what is left to learn is what blobs have beyond a Gaussian, which is not
     # in their fine grain.
-    run = trainer(tiny_store, steps=90, ema=[0.1], log_snr=(-3, 3))
+    run = trainer(tiny_store, steps=90, ema=[0.1], diffusion={"log_snr_min": -3, "log_snr_max": 3})
     average = run.averages[0.1]
     before = run.validation_loss(average)
     for _ in range(90):

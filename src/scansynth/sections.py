@@ -130,8 +130,11 @@ class Network(Section):
 class Diffusion(Section):
     """The variance-preserving process and its objective."""
 
-    log_snr_max: float = Field(12.0, description="log signal-to-noise ratio at t = 0 (before the shift).")
-    log_snr_min: float = Field(-10.0, description="log signal-to-noise ratio at t = 1 (before the shift).")
+    log_snr_max: float = Field(11.5, description="log signal-to-noise ratio at t = 0 (before the shift).")
+    log_snr_min: float = Field(
+        -5.0,
+        description="log signal-to-noise ratio at t = 1 (before the shift): samples start there, from the prior.",
+    )
     shift_from: PositiveInt = Field(
         64, description="The resolution whose schedule is unshifted: log-SNR += 2 ln(this / size)."
     )
@@ -161,9 +164,6 @@ class Train(Section):
         (0.05, 0.1, 0.15), description="Lengths of the weights' average, as shares of the run; validation chooses."
     )
     gradient_clip: PositiveFloat = Field(1.0, description="Largest norm of a gradient.")
-    log_snr: Range = Field(
-        (-5.0, 11.5), description="Range of log-SNR, before the shift, that noise levels are drawn from evenly."
-    )
     null_probability: Fraction = Field(0.1, description="Share of the images that are shown without their condition.")
     augmentation: Fraction = Field(
         0.0, description="Probability of each geometric augmentation, of which the network is told, so that none leaks."

@@ -87,7 +87,8 @@ def _batch(denoiser: "Denoiser", shown: np.ndarray, away: np.ndarray, first: int
     with torch.inference_mode():
         scales = options.guidance, options.autoguidance
         denoise = guided(denoiser, filled(shown), *scales, options.guidance_range, filled(away))
-        return SOLVERS[options.solver](denoise, denoiser.sde, noise(), options.steps, noise)
+        x = denoiser.prior.draw(noise(), denoiser.sde.grid(2)[0], filled(shown))
+        return SOLVERS[options.solver](denoise, denoiser.sde, x, options.steps, noise)
 
 
 def to_uint8(images: "Tensor") -> np.ndarray:

@@ -5,6 +5,7 @@ import torch
 
 from scansynth.diffusion import prior as module
 from scansynth.diffusion.prior import GaussianPrior
+from scansynth.diffusion.vp_sde import alpha
 
 
 def untold(n):
@@ -130,3 +131,23 @@ def test_each_kind_varies_in_a_way_of_its_own(monkeypatch):
             prior.denoise(z, torch.full((200,), 0.25), torch.full((200,), 2 + which)) - z for which in (own, other)
         )
         assert right.square().mean() < 0.5 * wrong.square().mean()
+
+
+@pytest.mark.parametrize("asked", [[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]])
+def test_draws_have_the_mean_and_covariance_of_noisy_images(asked, monkeypatch):
+    """The map from white noise to images, written out as a matrix, of a kind's Gaussian and of all others'."""
+    monkeypatch.setattr(module, "COARSE", 4)
+    monkeypatch.setattr(module, "COMPONENTS", 5)
+    conditions = torch.eye(3)[torch.arange(400) % 3]
+    prior = fitted(images(400, 1, 8), conditions, range(1, 3))
+    log_snr, identity = torch.tensor(-0.7), torch.eye(64).view(64, 1, 8, 8)
+    condition = torch.tensor(asked).expand(65, 3)
+    drawn = prior.draw(torch.cat([torch.zeros(1, 1, 8, 8), identity]), log_snr, condition).flatten(1).double()
+    a, noise = alpha(log_snr), torch.exp(-log_snr)
+    expected, which = prior.expect(condition[1:], torch.ones(64, dtype=torch.bool))
+    torch.testing.assert_close(drawn[0], (a * prior.packet.inverse(expected[:1])).flatten().double())
+    matrix = drawn[1:] - drawn[0]
+    # By the Wiener filter W = C / (C + noise) of the same Gaussian, C + noise = noise / (1 - W).
+    filtered = prior.packet.inverse(prior.denoise(prior.packet(identity), noise.expand(64), which)).flatten(1).double()
+    noisy = float(noise) * torch.linalg.inv(torch.eye(64, dtype=torch.float64) - filtered)
+    torch.testing.assert_close(matrix.T @ matrix, float(a) ** 2 * noisy, atol=1e-5, rtol=1e-4)

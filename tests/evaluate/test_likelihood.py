@@ -160,7 +160,7 @@ def run(path, name):
 def test_stage_writes_figures_with_their_intervals_and_meaning(toy, tmp_path):
     found = run(toy, "likelihood_toy")
     assert {name: each["images"] for name, each in found["sets"].items()} == {"held_out": 10, "training": 10}
-    assert found["method"]["noise_in_levels"] == pytest.approx(127.5 * math.exp(-6), abs=1e-4)
+    assert found["method"]["noise_in_levels"] == pytest.approx(127.5 * math.exp(-5.75), abs=1e-4)
     for figures in found["bits_per_dimension"].values():
         for name in ("model", "prior", "prior_exact"):
             low, high = figures[name]["interval"]

@@ -1,20 +1,22 @@
 """Log-likelihood by the probability flow: an image is followed to noise, and the change of volume on the way counted.
 
 Song et al., Score-Based Generative Modeling through Stochastic Differential Equations (2021), section 4.3 and appendix
-D.2, over log-SNR. It is the density of the images that the probability flow makes of standard normal noise.
+D.2, over log-SNR. It is the density of the images that the probability flow makes of draws at t = 1.
 
 The two ends:
 
 - At the largest log-SNR, t = 0, images still have noise of standard deviation s = exp(-log-SNR / 2) (0.0067 at 10).
   The density is of images with that noise, at the clean image: a proper density, but a blurred one. Where images vary
   by less than s it says so of s, so that only models with the same s are to be compared.
-- At t = 1 the data's own marginal, alpha x_0 + sigma noise, is almost a standard normal distribution: for images in
-  [-1, 1] their divergence is below alpha^2 / 2 + alpha^4 / 2 nats a dimension (2.3e-5 at log-SNR -10): no perfect
-  denoiser's images are less likely than they are by more, on average.
+- At t = 1 the density is that of what sampling starts from: a standard normal distribution, unless another is given.
+  The data's own marginal, alpha x_0 + sigma noise, differs from that: for images in [-1, 1] their divergence is below
+  alpha^2 / 2 + alpha^4 / 2 nats a dimension (2.3e-5 at log-SNR -10, 3.4e-3 at -5), and no perfect denoiser's images are
+  less likely than they are by more, on average. A Gaussian with the data's mean and covariance is nearer.
 """
 
 import itertools
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -23,7 +25,19 @@ from scansynth.diffusion.solvers import flow, towards
 from scansynth.diffusion.vp_sde import VPSDE, Denoise, alpha
 
 
-def log_likelihood(denoise: Denoise, sde: VPSDE, x_0: Tensor, steps: int, probes: Tensor) -> Tensor:
+def standard_normal(x: Tensor) -> Tensor:
+    """Log-density of white noise at ``x`` (n, ...), in nats, (n)."""
+    return -0.5 * (x.square() + math.log(2 * math.pi)).flatten(1).sum(1)
+
+
+def log_likelihood(
+    denoise: Denoise,
+    sde: VPSDE,
+    x_0: Tensor,
+    steps: int,
+    probes: Tensor,
+    start: Callable[[Tensor], Tensor] = standard_normal,
+) -> Tensor:
     """Log-density at clean images, in nats, (n): see the module for what it is a density of.
 
     Heun's method (see ``solvers.heun``), in ``steps`` steps of two evaluations of the denoiser and of its derivative.
@@ -38,6 +52,7 @@ def log_likelihood(denoise: Denoise, sde: VPSDE, x_0: Tensor, steps: int, probes
         probes: (k, n, ...), independent numbers of mean 0 and variance 1, kept the whole way. The divergence is the
             mean of k estimates v . (J v) (Hutchinson 1990); numbers of -1 and 1 (Rademacher) have the least variance.
             With ``axes`` it is exact.
+        start: log-density of what sampling starts from, x (n, ...) at t = 1 -> (n).
     """
     grid = sde.grid(steps + 1).flip(0)
     x, gained = alpha(grid[0]) * x_0, x_0.new_zeros(len(x_0))
@@ -47,9 +62,7 @@ def log_likelihood(denoise: Denoise, sde: VPSDE, x_0: Tensor, steps: int, probes
         _, slope_ahead, divergence_ahead = _flow(denoise, ahead, after, probes)
         x = x + (now - after) / 2 * (slope + slope_ahead) / 2
         gained = gained + (now - after) / 2 * (divergence + divergence_ahead) / 2
-    dimensions = x_0[0].numel()
-    standard_normal = -0.5 * (x.square().flatten(1).sum(1) + dimensions * math.log(2 * math.pi))
-    return standard_normal + gained + dimensions * alpha(grid[0]).log()
+    return start(x) + gained + x_0[0].numel() * alpha(grid[0]).log()
 
 
 def axes(x: Tensor) -> Tensor:

@@ -96,11 +96,25 @@ class GaussianPrior(nn.Module):
 
         The Wiener filter: variance / (variance + noise) along each principal axis.
         """
-        v, variance = noise[:, None], self.variance[which]
-        result = centred * (variance / (variance + v[:, :, None, None]))
-        coarse = self._coarse(centred)
-        filtered = self.of_each(which, lambda spectrum: spectrum.filter(coarse, v))
-        result[:, :: self.bands] = filtered.view_as(result[:, :: self.bands])
+        return self._scaled(centred, noise, which, lambda s, n: s / (s + n))
+
+    def draw(self, white: Tensor, log_snr: Tensor, condition: Tensor) -> Tensor:
+        """Noisy images at ``log_snr`` of the prior's images given ``condition`` (n, conditions), from white noise.
+
+        ``white`` is a standard normal (n, channels, size, size), each of which gives one image.
+        """
+        expected, which = self.expect(condition, condition.new_ones(len(condition), dtype=torch.bool))
+        noise = torch.exp(-log_snr).to(white).expand(len(white))
+        noisy = self._scaled(self.packet(white), noise, which, lambda s, n: (s + n).sqrt())
+        return alpha(log_snr).to(white) * self.packet.inverse(expected + noisy)
+
+    def _scaled(self, z: Tensor, noise: Tensor, which: Tensor, gain: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """Coefficients times a ``gain``, a function of the variance along each principal axis and of ``noise`` (n)."""
+        v = noise[:, None]
+        result = z * gain(self.variance[which], v[:, :, None, None])
+        coarse = self._coarse(z)
+        scaled = self.of_each(which, lambda spectrum: spectrum.scaled(coarse, v, gain))
+        result[:, :: self.bands] = scaled.view_as(result[:, :: self.bands])
         return result
 
     def denoiser(self, condition: Tensor) -> Denoise:
@@ -174,11 +188,10 @@ class Spectrum(nn.Module):
         self.basis.zero_()[:, :kept] = basis[:, -kept:]
         self.eigenvalues.fill_(float(rest))[:kept] = eigenvalues[-kept:].clamp_min(float(rest))
 
-    def filter(self, centred: Tensor, v: Tensor) -> Tensor:
-        """The Wiener filter of ``centred`` (n, dimensions) for noise of variance ``v`` (n, 1)."""
-        rest = self.rest / (self.rest + v)
-        gain = self.eigenvalues / (self.eigenvalues + v) - rest
-        return rest * centred + (gain * (centred @ self.basis)) @ self.basis.T
+    def scaled(self, z: Tensor, v: Tensor, gain: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """``z`` (n, dimensions) times a ``gain``, a function of each axis' variance and of ``v`` (n, 1)."""
+        rest = gain(self.rest, v)
+        return rest * z + ((gain(self.eigenvalues, v) - rest) * (z @ self.basis)) @ self.basis.T
 
     def mean(self, function: Callable[[Tensor, Tensor], Tensor], v: Tensor) -> Tensor:
         """Mean over all axes of a ``function`` of their variance and of ``v`` (n, 1); (n, 1)."""

@@ -15,7 +15,7 @@ from scansynth.diffusion.denoiser import Denoiser
 from scansynth.diffusion.guidance import guided
 from scansynth.diffusion.likelihood import bits_per_dimension, log_likelihood
 from scansynth.diffusion.prior import GaussianPrior, Spectrum
-from scansynth.diffusion.vp_sde import VPSDE
+from scansynth.diffusion.vp_sde import VPSDE, alpha
 from scansynth.evaluate.bootstrap import Estimate, multiplicities
 from scansynth.evaluate.imagesets import ImageSet, split_set
 from scansynth.evaluate.report import header
@@ -64,9 +64,15 @@ def _batch(
     x_0, probe = (torch.from_numpy(np.stack(each)).to(device) for each in zip(*drawn, strict=True))
     condition = torch.from_numpy(conditions[places]).to(device)
     flows = {"model": guided(denoiser, condition, 1, 1), "prior": denoiser.prior.denoiser(condition)}
+    end = denoiser.sde.grid(2)[0]
+
+    def start(x: Tensor) -> Tensor:
+        density = prior_log_density(denoiser.prior, x / alpha(end).to(x), condition, math.exp(-end))
+        return density - x[0].numel() * alpha(end).log()
+
     with torch.no_grad():
         densities = {
-            name: log_likelihood(denoise, denoiser.sde, x_0, options.steps, probe[None])
+            name: log_likelihood(denoise, denoiser.sde, x_0, options.steps, probe[None], start)
             for name, denoise in flows.items()
         }
         densities["prior_exact"] = prior_log_density(denoiser.prior, x_0, condition, least_noise(denoiser.sde) ** 2)

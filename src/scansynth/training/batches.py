@@ -59,7 +59,7 @@ class Batches:
         n = options.batch
         chosen = self.indices[order(len(self.indices), options.seed, step * n, n)]
         known = torch.from_numpy(random.random(n) >= options.null_probability)
-        log_snr, epsilon = noise(n, self.store.pixels.shape[1:], options.log_snr, self.sde, random)
+        log_snr, epsilon = noise(n, self.store.pixels.shape[1:], self.sde, random)
         told = geometry.draw(n, options.augmentation, random) if options.augmentation else None
         seeds = random.integers(2**63, size=options.accumulate)
         size = n // options.accumulate
@@ -87,11 +87,9 @@ def images(store: Store, indices: np.ndarray) -> Tensor:
     return torch.from_numpy(store.pixels[indices]).float() / 127.5 - 1
 
 
-def noise(
-    n: int, shape: tuple[int, ...], span: tuple[float, float], sde: VPSDE, random: np.random.Generator
-) -> tuple[Tensor, Tensor]:
-    """Noise levels (n), spread evenly over the log-SNRs ``span`` from a random start, and noise (n, *shape)."""
-    low, high = span
+def noise(n: int, shape: tuple[int, ...], sde: VPSDE, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Noise levels (n), spread evenly over the process's log-SNRs from a random start, and noise (n, *shape)."""
+    low, high = sde.log_snr_min, sde.log_snr_max
     level = low + (high - low) * ((random.random() + np.arange(n) / n) % 1)
     epsilon = torch.from_numpy(random.standard_normal((n, *shape), dtype=np.float32))
     return torch.from_numpy(level + sde.shift).float(), epsilon

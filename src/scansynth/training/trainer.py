@@ -143,7 +143,7 @@ class Trainer:
         indices = random.permutation(evenly(self.store.indices("val"), VALIDATION_IMAGES))
         losses = []
         for batch in np.array_split(indices, -(-len(indices) // options.batch)):
-            log_snr, epsilon = noise(len(batch), self.averaged.shape, options.log_snr, self.averaged.sde, random)
+            log_snr, epsilon = noise(len(batch), self.averaged.shape, self.averaged.sde, random)
             known = torch.ones(len(batch), dtype=torch.bool)
             tensors = (images(self.store, batch), epsilon, log_snr, self.batches.conditions[batch], known)
             losses.append(self.averaged.loss(*to_device(tensors, self.device)))
