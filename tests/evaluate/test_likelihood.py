@@ -143,7 +143,7 @@ def toy(tiny_store, tmp_path, monkeypatch):
 
 
 def run(path, name):
-    settings = {"evaluate": {"bootstrap": 50}, "likelihood": {"count": 10, "steps": 5}}
+    settings = {"evaluate": {"bootstrap": 50}, "likelihood": {"count": 10, "steps": 12}}
     store = [
         "--pixels",
         str(path),
