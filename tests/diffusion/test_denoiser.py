@@ -1,5 +1,7 @@
 """The denoiser: each prediction against its definition, the loss against its formula."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -48,28 +50,36 @@ def test_predictions_mean_what_they_say(prediction):
     torch.testing.assert_close(denoised, expected, atol=1e-4, rtol=1e-4)
 
 
-def octave_mean(error):
-    """Mean of the squares of the coarse image and of the three detail bands, which count the same (one level)."""
-    squares = Packet("symlet", 1, error.shape[-1])(error).square().mean((2, 3))
-    return (squares[:, 0] + squares[:, 1:].mean(1)) / 2
+def band_squares(error):
+    """Mean squares (n, 64) of the bands of a packet of three levels."""
+    return Packet("symlet", 3, error.shape[-1])(error).square().mean((2, 3))
+
+
+def octave_mean(squares):
+    """Mean over bands: of one level's, the details count as much as the coarse image, and its octaves a third each."""
+    coarse = (squares[:, 0] + squares[:, 1:4].mean(1) + squares[:, 4:16].mean(1)) / 3
+    return (coarse + squares[:, 16:].mean(1)) / 2
 
 
 def test_octave_weights():
-    for levels in range(4):
-        weights = octave_weights(levels)
+    for levels, within in itertools.product(range(4), range(3)):
+        weights, finest = octave_weights(levels, within), levels + within
         assert float(weights.mean()) == pytest.approx(1)
-        sums = [float(part.sum()) for part in weights.split([1] + [3 * 4**level for level in range(levels)])]
-        assert sums == pytest.approx([4**levels / (levels + 1)] * (levels + 1))
+        sums = [float(part.sum()) for part in weights.split([1] + [3 * 4**level for level in range(finest)])]
+        shares = [1 / (within + 1)] * (within + 1) + [1] * levels
+        assert sums == pytest.approx([4**finest / (levels + 1) * share for share in shares])
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("prediction", ["v", "epsilon", "x0"])
 def test_min_snr_weight_is_min_snr_on_the_error_of_x0(prediction):
     denoiser = small(prediction=prediction, min_snr_gamma=5.0)
+    denoiser.prior.spread.copy_(torch.linspace(0.5, 2, 64))  # of the images, in each band
     x_0, epsilon, log_snr, condition, known = batch()
     a, s = (f(log_snr)[:, None, None, None] for f in (alpha, sigma))
-    error = octave_mean(denoiser(a * x_0 + s * epsilon, log_snr, condition, known) - x_0)
-    expected = torch.exp(log_snr).clamp(max=5) * error
+    squares = band_squares(denoiser(a * x_0 + s * epsilon, log_snr, condition, known) - x_0)
+    snr = denoiser.prior.spread * torch.exp(log_snr)[:, None]
+    expected = octave_mean(snr.clamp(max=5) * squares / denoiser.prior.spread)
     torch.testing.assert_close(denoiser.loss(x_0, epsilon, log_snr, condition, known), expected, atol=1e-5, rtol=1e-4)
 
 
@@ -82,7 +92,7 @@ def test_uniform_weight_is_the_error_of_the_prediction(prediction):
     target = {"v": a * epsilon - s * x_0, "epsilon": epsilon, "x0": x_0}[prediction]
     seen = spied(denoiser)
     loss = denoiser.loss(x_0, epsilon, log_snr, condition, known)
-    torch.testing.assert_close(loss, octave_mean(seen[0] - target), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(loss, octave_mean(band_squares(seen[0] - target)), atol=1e-4, rtol=1e-4)
 
 
 @torch.no_grad()

@@ -58,6 +58,16 @@ def test_scales_are_those_of_the_errors(monkeypatch):
     torch.testing.assert_close(spread(z - prior.mean[0] - estimate), left, rtol=0.05, atol=0)
 
 
+def test_spread_is_that_of_each_band():
+    """All of a stripe pattern's variance is in the finest bands across it, the more of it the stronger it is."""
+    data = 0.1 * torch.randn(200, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    stripes = torch.randn(200, 1, 1, 1, generator=torch.Generator().manual_seed(1)) * (-1.0) ** torch.arange(64)
+    spread = fitted(data + 0.5 * stripes).spread
+    finest = int(spread.argmax())
+    assert float(spread[finest]) == pytest.approx(0.01 + 0.25 * 64, rel=0.2)
+    assert spread[torch.arange(64) != finest].tolist() == pytest.approx([0.01] * 63, rel=0.1)
+
+
 def test_unfitted_is_standard_normal():
     prior = GaussianPrior(1, 64)
     z, noise = torch.randn(2, 4, 32, 32), torch.tensor([0.5, 3.0])

@@ -38,7 +38,8 @@ class Denoiser(nn.Module):
         self.shape = (channels, size, size)
         self.bf16 = False
         self.prior = GaussianPrior(channels, size, conditions, network.wavelet, kinds)
-        self.register_buffer("octaves", octave_weights(self.prior.packet.levels).repeat(channels), persistent=False)
+        octaves = octave_weights(self.prior.packet.levels, self.prior.within.levels)
+        self.register_buffer("octaves", octaves.repeat(channels), persistent=False)
         self.network = networks.make(2 * channels, channels, conditions, size, network)
 
     def forward(
@@ -50,7 +51,7 @@ class Denoiser(nn.Module):
         augment: Tensor | None = None,
     ) -> Tensor:
         """Mean of x_0 given ``x`` (n, channels, size, size) at ``log_snr`` (n), float32, about [-1, 1]."""
-        base, scale, output, _ = self._parts(x, log_snr, condition, known, augment)
+        base, scale, output = self._parts(x, log_snr, condition, known, augment)
         return self.prior.packet.inverse(base + scale * output)
 
     def loss(
@@ -65,22 +66,23 @@ class Denoiser(nn.Module):
         """Denoising score matching, (n): weighted squared error of what the network predicts, mean over coefficients.
 
         Weights are those of Hang et al., Efficient Diffusion Training via Min-SNR Weighting (2023): min(SNR, gamma) on
-        the error of x_0, with the SNR of each band. Every octave counts the same: without that, the finest one, with
-        3/4 of the coefficients and none of the anatomy, would be most of what is learnt.
+        the error of x_0, with the SNR of each band, split as the prior splits it: in the coarse image, too, fine detail
+        emerges where noise is lower than where its outlines do. Every octave counts the same: without that, the finest
+        one, with 3/4 of the coefficients and none of the anatomy, would be most of what is learnt.
         """
         level = log_snr[:, None, None, None]
         x = alpha(level) * x_0 + sigma(level) * epsilon
-        base, scale, output, clean = self._parts(x, log_snr, condition, known, augment)
-        error = (output - (self.prior.packet(x_0) - base) / scale).square().mean((2, 3), keepdim=True)
+        base, scale, output = self._parts(x, log_snr, condition, known, augment)
+        error, weight = output - (self.prior.packet(x_0) - base) / scale, self.octaves
         if self.weighting == "min_snr":
-            snr = clean.square() * torch.exp(level)
-            error = error * (scale / clean).square() * snr.clamp(max=self.gamma)
-        return (error * self.octaves[:, None, None]).mean((1, 2, 3))
+            snr = self.prior.spread * torch.exp(log_snr)[:, None]
+            error, weight = error * scale, weight * snr.clamp(max=self.gamma) / self.prior.spread
+        return (weight * self.prior.within(error).square().mean((2, 3))).mean(1)
 
     def _parts(
         self, x: Tensor, log_snr: Tensor, condition: Tensor | None, known: Tensor | None, augment: Tensor | None
     ) -> Sequence[Tensor]:
-        """Base, scale, the network's output and the spread of clean images, as the prior's coefficients."""
+        """Base, scale and the network's output, as the prior's coefficients."""
         noise = torch.exp(-log_snr)
         packet = self.prior.packet
         y = packet(x / alpha(log_snr)[:, None, None, None])
@@ -98,16 +100,19 @@ class Denoiser(nn.Module):
             output = self.network(seen, log_snr, condition, known, augment)
         output = packet(output)
         if self.prediction == "epsilon":
-            return y, -noise.sqrt()[:, None, None, None].expand_as(clean), output, clean
+            return y, -noise.sqrt()[:, None, None, None].expand_as(clean), output
         if self.prediction == "x0":
-            return expected, clean, output, clean
-        return expected + linear, -left, output, clean
+            return expected, clean, output
+        return expected + linear, -left, output
 
 
-def octave_weights(levels: int) -> Tensor:
-    """Weights of the bands of a wavelet packet, (4**levels), mean 1, with the same sum for each octave.
+def octave_weights(levels: int, within: int) -> Tensor:
+    """Weights of the bands of a packet of ``levels``, each split by ``within`` more, (4**(levels + within)), mean 1.
 
-    The coarse image is the first octave; at level k from the coarse end there are 3 * 4**k bands.
+    The coarse image is the first octave; at level k from the coarse end there are 3 * 4**k bands. Octaves have the same
+    sum, and so have those of the coarse image among them.
     """
-    counts = torch.tensor([1] + [3 * 4**level for level in range(levels)])
-    return (1 / counts).repeat_interleave(counts) * (4**levels / (levels + 1))
+    counts = torch.tensor([1] + [3 * 4**level for level in range(levels + within)])
+    sums = torch.ones(levels + within + 1)
+    sums[: within + 1] /= within + 1
+    return (sums / counts).repeat_interleave(counts) * (4 ** (levels + within) / (levels + 1))

@@ -16,6 +16,7 @@ from scansynth.diffusion.vp_sde import Denoise, alpha
 from scansynth.networks.wavelet import Packet
 
 COARSE = 32  # rows and columns, at most, of the coarse image whose full covariance is kept
+WITHIN = 2  # levels, at most, by which a band is split where its spectrum is asked for
 COMPONENTS = 256  # eigenvectors of it, at most; what is left of the variance is spread evenly
 SHRINKAGE = 0.1  # weight of a band's mean variance in each coefficient's own
 RIDGE = 5.0  # images' worth of no effect in the regression on the condition: an effect seen in few images is small
@@ -30,6 +31,8 @@ class GaussianPrior(nn.Module):
     There is one for images of which nothing is told, one for those whose condition is told but not their kind, and one
     for each kind (view or contrast), whose images vary in ways of their own: numbered in this order, ``which`` (n).
 
+    ``spread`` is the variance of the bands, each split by the packet ``within``, of all images.
+
     Standard normal until ``fit``. All shapes depend on the images' shape and the number of conditions alone; ``kinds``
     are the elements of the condition of which one is 1: they say of which kind an image is.
     """
@@ -40,10 +43,12 @@ class GaussianPrior(nn.Module):
         super().__init__()
         self.packet = Packet(wavelet, max(0, math.ceil(math.log2(size / COARSE))), size)
         bands, grid = self.packet.bands, self.packet.grid
+        self.within = Packet(wavelet, min(WITHIN, (grid & -grid).bit_length() - 1), grid)
         coarse = channels * grid * grid
         self.bands, self.kinds = bands, kinds
         self.register_buffer("mean", torch.zeros(2 + len(kinds), channels * bands, grid, grid))
         self.register_buffer("variance", torch.ones(2 + len(kinds), channels * bands, grid, grid))
+        self.register_buffer("spread", torch.ones(channels * bands * self.within.bands))
         self.register_buffer("centre", torch.zeros(conditions))
         self.register_buffer("effect", torch.zeros(conditions, coarse))
         self.spectra = nn.ModuleList(Spectrum(coarse) for _ in range(2 + len(kinds)))
@@ -54,6 +59,7 @@ class GaussianPrior(nn.Module):
         z = self.packet(images)
         self.mean.copy_(z.mean(0))
         self.variance.copy_(self._variance(z))
+        self.spread.copy_(self.within(z).var(0).mean((1, 2)).clamp_min(1e-8))
         coarse = self._coarse(z - self.mean[0])
         self.spectra[0].fit(covariance(coarse), len(z))
         self.centre.copy_(conditions.mean(0))
