@@ -191,7 +191,11 @@ def test_a_trained_model_knows_what_it_takes(tiny_store, monkeypatch):
     from scansynth.request import Learnt
 
     monkeypatch.chdir(tiny_store.parents[2])
-    settings = {"network": NETWORK.model_dump(mode="json"), "diffusion": {}, "train": {"steps": 2, "batch": 4}}
+    settings = {
+        "network": NETWORK.model_dump(mode="json"),
+        "diffusion": {},
+        "train": {"steps": 2, "batch": 4, "pilot": 2},
+    }
     options = ["--settings", json.dumps(settings), "--model", "m.safetensors", "--metrics", "m.jsonl"]
     for name, suffix in (("pixels", ".npy"), ("table", ".csv"), ("manifest", ".json")):
         options += [f"--{name}", str(tiny_store.with_suffix(suffix))]

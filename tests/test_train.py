@@ -33,7 +33,7 @@ def small_store(tiny_store):
 
 
 def settings(diffusion=None, **options):
-    options = {"steps": 8, "batch": 4, "warmup": 2, "checkpoint_every": 3, "validate_every": 4} | options
+    options = {"steps": 8, "batch": 4, "warmup": 2, "checkpoint_every": 3, "validate_every": 4, "pilot": 3} | options
     return {"network": NETWORK, "diffusion": diffusion or {}, "train": options}
 
 
@@ -367,3 +367,13 @@ def test_a_network_is_compiled_where_that_can_be():
     assert resolve_compile("on", torch.device("cpu"))
     assert not resolve_compile("off", torch.device("cuda"))
     assert not resolve_compile("auto", torch.device("cpu"))
+
+
+def test_the_sampler_is_calibrated_at_the_end(small_store, monkeypatch):
+    calibrated, again = (run(small_store, folder, monkeypatch, pilot=40) for folder in ("one", "two"))
+    assert calibrated == again
+    plain = run(small_store, "plain", monkeypatch, pilot=0)
+    assert calibrated != plain
+    one, other = (model.load(small_store.parents[2] / name / "model.safetensors")[0] for name in ("one", "plain"))
+    differing = [name for name, value in one.state_dict().items() if not torch.equal(value, other.state_dict()[name])]
+    assert differing == ["calibration.gain"] and not other.calibration.gain.any()

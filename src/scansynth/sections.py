@@ -128,7 +128,7 @@ class Network(Section):
 
 
 class Diffusion(Section):
-    """The variance-preserving process and its objective."""
+    """The variance-preserving process, its objective, and what its samples are led away from."""
 
     log_snr_max: float = Field(11.5, description="log signal-to-noise ratio at t = 0 (before the shift).")
     log_snr_min: float = Field(
@@ -141,6 +141,9 @@ class Diffusion(Section):
     prediction: Literal["v", "epsilon", "x0"] = Field("v", description="What the network predicts.")
     weighting: Literal["min_snr", "uniform"] = Field("min_snr", description="Weight of a noise level in the loss.")
     min_snr_gamma: PositiveFloat = Field(5.0, description="Signal-to-noise ratio at which min-SNR weights are cut.")
+    autoguidance: Annotated[float, Field(ge=0)] = Field(
+        1.2, description="Scale of the samples' guidance away from the prior's linear denoiser; 1 is none."
+    )
 
     @model_validator(mode="after")
     def _more_signal_at_the_start(self) -> "Diffusion":
@@ -175,6 +178,11 @@ class Train(Section):
     seed: Seed = Field(0, description="Seed of initial weights, order and noise.")
     validate_every: PositiveInt = Field(250, description="Steps between losses on held-out patients.")
     checkpoint_every: PositiveInt = Field(100, description="Steps between resumable checkpoints.")
+    pilot: Annotated[int, Field(ge=0)] = Field(
+        512,
+        description="Samples drawn at the end, by which the sampler's power spectrum is calibrated to the training "
+        "images'; 0: none.",
+    )
 
 
 class Sample(Section):
@@ -190,9 +198,6 @@ class Sample(Section):
     guidance: Annotated[float, Field(ge=0)] = Field(1.0, description="Classifier-free guidance scale; 1 is none.")
     guidance_range: Range = Field(
         (0.5, 4.5), description="log-SNR, before the shift, between which guidance acts; else images are left to vary."
-    )
-    autoguidance: Annotated[float, Field(ge=0)] = Field(
-        1.2, description="Scale of the guidance away from the prior's linear denoiser; 1 is none."
     )
     seed: Seed = Field(0, description="Seed; image i depends on it and on i alone.")
     batch: PositiveInt = Field(16, description="Images at once.")

@@ -85,8 +85,7 @@ def _batch(denoiser: "Denoiser", shown: np.ndarray, away: np.ndarray, first: int
         return torch.from_numpy(np.stack(drawn)).to(device)
 
     with torch.inference_mode():
-        scales = options.guidance, options.autoguidance
-        denoise = guided(denoiser, filled(shown), *scales, options.guidance_range, filled(away))
+        denoise = guided(denoiser, filled(shown), options.guidance, options.guidance_range, filled(away))
         x = denoiser.prior.draw(noise(), denoiser.sde.grid(2)[0], filled(shown))
         return SOLVERS[options.solver](denoise, denoiser.sde, x, options.steps, noise)
 

@@ -117,6 +117,7 @@ def work(job: Job, group: Group) -> None:
     store = open_store(job.inputs["pixels"])
     trainer = Trainer(store, settings, group)
     metrics = fit(trainer, folder / name)
+    trainer.calibrate()
     described = {key: store.manifest[key] for key in DESCRIBED}
     about = sections | described | {"shape": store.pixels.shape[1:], "chosen": trainer.best()}
     model.save(job.outputs["model"], trainer.result(), trainer.denoiser.network, about)

@@ -84,9 +84,10 @@ class Ours:
             self.trainer.validate()
 
     def finish(self) -> None:
-        """Choose the average of the weights."""
+        """Choose the average of the weights, and calibrate the sampler."""
         self._last(self.trainer.step)
         self.trainer.validate()
+        self.trainer.calibrate()
 
     def sample(self, count: int, seed: int, evaluations: int) -> np.ndarray:
         """Images, uint8 (count, channels, size, size), in one batch."""

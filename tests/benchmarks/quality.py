@@ -7,8 +7,9 @@
 What is compared, and how the peers' environment is made, is told in ``peers.py``. A cell is a system, a seed and a
 budget: it trains until the budget is used up, which is CPU time on one core (so that two cells can run side by side),
 or wall time on CUDA, and then draws ``--count`` images. Only steps count, and what ours needs beside them, the fit of
-its prior and its validation; learning rates reach the end of their schedules when the budget does. All are in bf16
-where the machine has it. Ours samples by DPM-Solver++ 2M with 16 evaluations, the peers by their DDIM with 50.
+its prior and its validation; the calibration of our sampler, once at the end, is told apart. Learning rates reach the
+end of their schedules when the budget does. All are in bf16 where the machine has it. Ours samples by DPM-Solver++ 2M
+with 16 evaluations, the peers by their DDIM with 50.
 
 A cell that was cut, at any time, goes on from its last state (every ``--save`` seconds of training) or after its last
 batch of samples; one that is done is left alone. ``--work`` may be copied from machine to machine of the same kind.
@@ -98,8 +99,9 @@ def run(cell: Cell, options: argparse.Namespace) -> None:
         torch.set_num_threads(1)
     system = peers.SYSTEMS[cell.system](open_store(options.store), "auto", cell.seed)
     about = train(cell, system, folder, options.save)
+    start = clock()
     system.finish()
-    parts, seconds = [], []
+    finishing, parts, seconds = clock() - start, [], []
     for first in range(0, options.count, BATCH):
         path = folder / f"samples_{first:05}.npy"
         if not path.exists():
@@ -115,6 +117,7 @@ def run(cell: Cell, options: argparse.Namespace) -> None:
     figures = {key: about[key] for key in ("seconds", "steps")} | {"parameters": system.parameters}
     figures["images_a_second"] = round(about["steps"] * peers.BATCH / about["seconds"], 3)
     # Of the images that this process drew: an earlier one, that was cut, may have drawn the others.
+    figures["seconds_to_finish"] = round(finishing, 1)
     figures["seconds_an_image"] = round(statistics.mean(seconds), 3) if seconds else None
     write_json(folder / "cell.json", figures | {"threads": torch.get_num_threads(), "device": peers.best_device().type})
 

@@ -10,7 +10,7 @@ SMALL = {
     "data": {"count": 60},
     "images": {"size": 64},
     "network": {"base_channels": 32, "multipliers": [1], "attention": [False]},
-    "train": {"steps": 6, "batch": 4, "warmup": 2, "checkpoint_every": 3, "validate_every": 3},
+    "train": {"steps": 6, "batch": 4, "warmup": 2, "checkpoint_every": 3, "validate_every": 3, "pilot": 4},
     "sample": {"count": 12, "steps": 4, "batch": 4},
     "guidance": {"scales": [1, 2], "count": 8},
     "probe": {"steps": 5},

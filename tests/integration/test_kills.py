@@ -24,7 +24,7 @@ SETTINGS = {
     "diffusion": {},
     "train": {
         **{"steps": 4, "batch": 4, "accumulate": 2, "warmup": 2, "checkpoint_every": 1, "validate_every": 2},
-        **{"augmentation": 0.3, "ema": [0.05, 0.15]},
+        **{"augmentation": 0.3, "ema": [0.05, 0.15], "pilot": 4},
     },
     "sample": {"count": 6, "steps": 2, "batch": 4},
 }

@@ -1,5 +1,6 @@
 import errno
 import os
+import re
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 

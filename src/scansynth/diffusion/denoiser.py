@@ -6,13 +6,16 @@ import torch
 from torch import Tensor, nn
 
 from scansynth import networks
+from scansynth.diffusion.calibration import Calibration
 from scansynth.diffusion.prior import GaussianPrior
-from scansynth.diffusion.vp_sde import VPSDE, alpha, sigma
+from scansynth.diffusion.vp_sde import VPSDE, Denoise, alpha, sigma
 from scansynth.sections import Diffusion, Network
 
 
 class Denoiser(nn.Module):
     """D(x, log-SNR) = base + scale * network, band by band of the prior's wavelet coefficients.
+
+    ``autoguidance`` and ``calibration`` are what samples are drawn with beside it: see ``guidance``.
 
     With y = x / alpha = x_0 + noise:
 
@@ -40,6 +43,7 @@ class Denoiser(nn.Module):
         self.prior = GaussianPrior(channels, size, conditions, network.wavelet, kinds)
         octaves = octave_weights(self.prior.packet.levels, self.prior.within.levels)
         self.register_buffer("octaves", octaves.repeat(channels), persistent=False)
+        self.calibration, self.autoguidance = Calibration(channels, size, self.sde), diffusion.autoguidance
         self.network = networks.make(2 * channels, channels, conditions, size, network)
 
     def forward(
@@ -53,6 +57,10 @@ class Denoiser(nn.Module):
         """Mean of x_0 given ``x`` (n, channels, size, size) at ``log_snr`` (n), float32, about [-1, 1]."""
         base, scale, output = self._parts(x, log_snr, condition, known, augment)
         return self.prior.packet.inverse(base + scale * output)
+
+    def given(self, condition: Tensor) -> Denoise:
+        """The denoiser of images of ``condition`` (n, conditions) at one noise level: (x, log-SNR) -> mean of x_0."""
+        return lambda x, log_snr: self(x, log_snr.to(x).expand(len(x)), condition)
 
     def loss(
         self,

@@ -6,39 +6,41 @@ import torch
 from torch import Tensor
 
 from scansynth.diffusion.denoiser import Denoiser
-from scansynth.diffusion.vp_sde import Denoise
+from scansynth.diffusion.vp_sde import Denoise, alpha
 
 
 def guided(
     denoiser: Denoiser,
     condition: Tensor,
-    guidance: float,
-    autoguidance: float,
+    guidance: float = 1.0,
     acts: tuple[float, float] = (-math.inf, math.inf),
     away: Tensor | None = None,
 ) -> Denoise:
-    """The denoiser for ``condition`` (n, conditions), guided by scales of which 1 is none.
+    """What samples for ``condition`` (n, conditions) are drawn by: the denoiser, guided and calibrated.
 
-    ``guidance`` is classifier-free (Ho and Salimans, 2022): away from what the denoiser says for the condition ``away``
-    (n, conditions), or without any where a row of that is zero, as all are by default; and only where the log-SNR,
-    before the shift, is in the range ``acts``. Where noise is higher it would make all images of a condition alike,
-    and where it is lower it changes nothing that is to be seen (Kynkaanniemi et al., Applying Guidance in a Limited
-    Interval, 2024).
-    ``autoguidance`` is away from a worse denoiser (Karras et al., Guiding a Diffusion Model with a Bad Version of
-    Itself, 2024), for which the prior's linear one is at hand: what a short training has found of texture is too faint.
+    ``guidance``, of which 1 is none, is classifier-free (Ho and Salimans, 2022): away from what the denoiser says for
+    the condition ``away`` (n, conditions), or without any where a row of that is zero, as all are by default; and only
+    where the log-SNR, before the shift, is in the range ``acts``. Where noise is higher it would make all images of a
+    condition alike, and where it is lower it changes nothing that is to be seen (Kynkaanniemi et al., Applying Guidance
+    in a Limited Interval, 2024).
+
+    Autoguidance (``diffusion.autoguidance``) is away from a worse denoiser (Karras et al., Guiding a Diffusion Model
+    with a Bad Version of Itself, 2024), for which the prior's linear one is at hand: what a short training has found of
+    texture is too faint. What power is then still amiss, ``calibration`` adds.
     """
-    prior, told = denoiser.prior.denoiser(condition), condition.new_ones(len(condition), dtype=torch.bool)
+    plain, prior, mean = denoiser.given(condition), denoiser.prior.denoiser(condition), denoiser.prior.mean_image()
     away = torch.zeros_like(condition) if away is None else away
-    twice, known = torch.cat([condition, away]), torch.cat([told, away.any(1)])
+    twice = torch.cat([condition, away])
+    known = torch.cat([condition.new_ones(len(condition), dtype=torch.bool), away.any(1)])
 
     def asked(x: Tensor, log_snr: Tensor) -> Tensor:
         if guidance == 1 or not acts[0] <= log_snr - denoiser.sde.shift <= acts[1]:
-            return denoiser(x, log_snr.to(x).expand(len(x)), condition, told)
+            return plain(x, log_snr)
         toward, other = denoiser(torch.cat([x, x]), log_snr.to(x).expand(2 * len(x)), twice, known).chunk(2)
         return other + guidance * (toward - other)
 
     def denoise(x: Tensor, log_snr: Tensor) -> Tensor:
-        found = asked(x, log_snr)
-        return found if autoguidance == 1 else torch.lerp(prior(x, log_snr), found, autoguidance)
+        led = torch.lerp(prior(x, log_snr), asked(x, log_snr), denoiser.autoguidance)
+        return led + denoiser.calibration(x / alpha(log_snr).to(x) - mean, log_snr)
 
     return denoise

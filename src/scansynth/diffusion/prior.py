@@ -97,6 +97,10 @@ class GaussianPrior(nn.Module):
         mean[:, :: self.bands] += effect.view_as(mean[:, :: self.bands])
         return mean, which
 
+    def mean_image(self) -> Tensor:
+        """Mean of all images, (channels, size, size)."""
+        return self.packet.inverse(self.mean[:1])[0]
+
     def denoise(self, centred: Tensor, noise: Tensor, which: Tensor) -> Tensor:
         """Mean of the clean coefficients, less what is expected, given ``centred``: these + noise of variance (n).
 

@@ -41,15 +41,22 @@ def ddim(denoise: Denoise, sde: VPSDE, x: Tensor, steps: int, noise: Noise) -> T
 def dpm_solver_2m(denoise: Denoise, sde: VPSDE, x: Tensor, steps: int, noise: Noise) -> Tensor:
     """DPM-Solver++(2M), deterministic, of second order (Lu et al., DPM-Solver++, 2022, algorithm 2)."""
     grid = levels(sde, steps)
-    previous = before = None
+    history = None
     for now, after in itertools.pairwise(grid):
         denoised = denoise(x, now)
-        ahead = denoised
-        if previous is not None:
-            ahead = denoised + (after - now) / (now - before) / 2 * (denoised - previous)
-        x = towards(ahead, x, now, after)
-        previous, before = denoised, now
+        x = towards(extrapolated(denoised, now, after, history), x, now, after)
+        history = denoised, now
     return denoise(x, grid[-1])
+
+
+def extrapolated(denoised: Tensor, now: Tensor, after: Tensor, history: tuple[Tensor, Tensor] | None) -> Tensor:
+    """DPM-Solver++(2M)'s estimate over a step, from the denoised image at its start and, if any, the last one's."""
+    return denoised + ahead(now, after, history) * (denoised - history[0]) if history else denoised
+
+
+def ahead(now: Tensor, after: Tensor, history: tuple[Tensor, Tensor] | None) -> float:
+    """How far ``extrapolated`` goes beyond the newest denoised image, in units of its distance from the last one."""
+    return float((after - now) / (now - history[1]) / 2) if history else 0.0
 
 
 def heun(denoise: Denoise, sde: VPSDE, x: Tensor, steps: int, noise: Noise) -> Tensor:

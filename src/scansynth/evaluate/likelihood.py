@@ -12,7 +12,6 @@ from tqdm import tqdm
 from scansynth import model, stage
 from scansynth.device import best_device, facts
 from scansynth.diffusion.denoiser import Denoiser
-from scansynth.diffusion.guidance import guided
 from scansynth.diffusion.likelihood import bits_per_dimension, log_likelihood
 from scansynth.diffusion.prior import GaussianPrior, Spectrum
 from scansynth.diffusion.vp_sde import VPSDE, alpha
@@ -63,7 +62,7 @@ def _batch(
     drawn = [dequantised(images.array[i], options.seed, i) for i in images.indices[places]]
     x_0, probe = (torch.from_numpy(np.stack(each)).to(device) for each in zip(*drawn, strict=True))
     condition = torch.from_numpy(conditions[places]).to(device)
-    flows = {"model": guided(denoiser, condition, 1, 1), "prior": denoiser.prior.denoiser(condition)}
+    flows = {"model": denoiser.given(condition), "prior": denoiser.prior.denoiser(condition)}
     end = denoiser.sde.grid(2)[0]
 
     def start(x: Tensor) -> Tensor:

@@ -50,14 +50,10 @@ def _texture(texture: dict[str, Any]) -> list[str]:
 
 
 def _strength(ratio: dict[str, list[float]]) -> str:
-    """How strong the texture is up to half the Nyquist frequency, and what moves it."""
+    """How strong the texture is up to half the Nyquist frequency."""
     both = zip(ratio["cycles_per_pixel"], ratio["samples"], strict=True)
     share = geometric_mean(value for frequency, value in both if frequency <= HALF_NYQUIST)
-    more, stronger = ("higher", "stronger") if share < 1 else ("lower", "weaker")
-    return (
-        f"The power there is {share:.0%} of the held-out images', as the mean over frequencies: a {more} "
-        f"sample.autoguidance makes the texture {stronger}."
-    )
+    return f"The power there is {share:.0%} of the held-out images', as the mean over frequencies."
 
 
 def labels(fidelity: dict[str, Any]) -> list[str]:
