@@ -15,8 +15,9 @@ A cell that was cut, at any time, goes on from its last state (every ``--save`` 
 batch of samples; one that is done is left alone. ``--work`` may be copied from machine to machine of the same kind.
 
 ``--report`` measures what is there: Frechet distances to all test images in the features of radiomics and of a probe
-(``--probe``, or trained here once), beside the floor, which is as many real training images. It writes report.json,
-report.png and a picture of each system's first samples, and says which cells are missing.
+(``--probe``, or trained here once), and how far the power of the texture is off from all real images' at most, up to
+half the Nyquist frequency; beside the floor, which is as many real training images, or all there are. It writes
+report.json, report.png and a picture of each system's first samples, and says which cells are missing.
 """
 
 import argparse
@@ -135,19 +136,22 @@ def spaces(options: argparse.Namespace, store: Store) -> list:
 
 def report(cells: Iterable[Cell], options: argparse.Namespace) -> dict:
     """Distances of all cells that are done, by budget and system; what is missing."""
+    from scansynth.evaluate.anatomy.spectrum import radial_power, spectrum_deviation
     from scansynth.evaluate.frechet import Gaussian, frechet_distance
 
     store, folders = open_store(options.store), {cell: cell.folder(options.work) for cell in cells}
     done = {cell: folder for cell, folder in folders.items() if (folder / "cell.json").exists()}
     extractors = spaces(options, store)
     real = [Gaussian.fitted(each.features(store.pixels[store.indices("test")])) for each in extractors]
+    power = radial_power(store.pixels).mean(0)
 
     def distances(pixels: np.ndarray) -> dict[str, float]:
         fitted = [Gaussian.fitted(each.features(pixels)) for each in extractors]
-        return {
+        found = {
             each.name: frechet_distance(*pair)
             for each, pair in zip(extractors, zip(fitted, real, strict=True), strict=True)
         }
+        return found | {"texture": float(spectrum_deviation(power, radial_power(pixels).mean(0)))}
 
     found = {"store": options.store.name, "images": options.count, "held_out": len(store.indices("test"))}
     found["floor"] = distances(store.pixels[evenly(store.indices("train"), options.count)])
@@ -158,7 +162,7 @@ def report(cells: Iterable[Cell], options: argparse.Namespace) -> dict:
         of_system["seeds"][cell.seed] = figures
     for key in {f"{cell.minutes:g} min" for cell in done}:
         for of_system in found[key].values():
-            for name in ("radiomics", "probe", "images_a_second"):
+            for name in ("radiomics", "probe", "texture", "images_a_second"):
                 values = [figures[name] for figures in of_system["seeds"].values()]
                 of_system[name] = {"mean": statistics.mean(values), "least": min(values), "most": max(values)}
     return found
