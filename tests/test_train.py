@@ -377,3 +377,13 @@ def test_the_sampler_is_calibrated_at_the_end(small_store, monkeypatch):
     one, other = (model.load(small_store.parents[2] / name / "model.safetensors")[0] for name in ("one", "plain"))
     differing = [name for name, value in one.state_dict().items() if not torch.equal(value, other.state_dict()[name])]
     assert differing == ["calibration.gain"] and not other.calibration.gain.any()
+
+
+def test_the_sampler_is_calibrated_anew(small_store):
+    made = trainer(small_store, steps=1, pilot=20)
+    made.advance()
+    made.validate()
+    made.calibrate()
+    first = made.result().calibration.gain.clone()
+    made.calibrate()
+    assert first.any() and torch.equal(made.result().calibration.gain, first)

@@ -130,13 +130,3 @@ def test_a_step_gains_no_more_than_it_may(calibration):
     assert share > 0.1
     # To first order: the square of what is added is left out.
     assert (calibration.power(led) / calibration.power(plain)).max() < (1 + MOST) ** 2 + 0.1
-
-
-def test_it_is_fitted_anew(calibration):
-    """By a denoiser that it already corrects."""
-    images, power = field(calibration, 200, 0)
-    led, x = calibrated(calibration, wiener(0.6 * power)), start(calibration, 100, 2)
-    calibration.fit(led, x, images, MEAN)
-    first = calibration.gain.clone()
-    calibration.fit(led, x, images, MEAN)
-    assert first.any() and torch.equal(calibration.gain, first)

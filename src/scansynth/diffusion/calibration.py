@@ -52,20 +52,18 @@ class Calibration(nn.Module):
 
     @torch.no_grad()
     def fit(self, denoise: Denoise, x: Tensor, images: Tensor, mean: Tensor) -> None:
-        """Find the gains by a pilot: samples whose power is led, step by step, to that of ``images``.
+        """Find the gains by a pilot: samples whose power is led, step by step, to that of ``images``. On the CPU.
 
         Args:
-            denoise: what the sampler follows, (x, log-SNR) -> mean of x_0, this calibration's correction among it.
+            denoise: what the sampler follows, (x, log-SNR) -> mean of x_0, without this calibration.
             x: draws of the process at the lowest log-SNR, (n, channels, size, size).
             images: clean ones, (m, channels, size, size).
             mean: of these, (channels, size, size).
         """
-        self.gain.zero_()  # that of an earlier fit is in what is followed
         clean, history = self.power(images - mean), None
-        for number, (now, after) in enumerate(itertools.pairwise(self.log_snr.double().cpu())):
-            denoised, deviation = denoise(x, now), x / alpha(now).to(x) - mean.to(x)
-            reached = towards(extrapolated(denoised, now, after, history), x, now, after)
-            reached = reached / alpha(after).to(x) - mean.to(x)
+        for number, (now, after) in enumerate(itertools.pairwise(self.log_snr.double())):
+            denoised, deviation = denoise(x, now), x / alpha(now).to(x) - mean
+            reached = towards(extrapolated(denoised, now, after, history), x, now, after) / alpha(after).to(x) - mean
             # What arrives there of a correction: the step's share, and the extrapolation's.
             share = -torch.expm1((now - after) / 2) * (1 + ahead(now, after, history))
             power = self.power(reached)
@@ -80,12 +78,12 @@ class Calibration(nn.Module):
     def power(self, images: Tensor, others: Tensor | None = None) -> Tensor:
         """Mean power of ``images`` (n, channels, size, size) by frequency, or their common one with ``others``.
 
-        (channels, rings), float64, on the CPU: white noise of unit variance has 1 in each.
+        (channels, rings), float64: white noise of unit variance has 1 in each.
         """
         total = torch.zeros(self.gain.shape[1], *self.ring.shape, dtype=torch.float64)
         for each in zip(*(a.split(BATCH) for a in (images, images if others is None else others)), strict=True):
-            one, other = (torch.fft.rfft2(part.to(self.window) * self.window) for part in each)
-            total += (one * other.conj()).real.sum(0).double().cpu()
-        ring = self.ring.flatten().cpu()
+            one, other = (torch.fft.rfft2(part * self.window) for part in each)
+            total += (one * other.conj()).real.sum(0)
+        ring = self.ring.flatten()
         sums = total.new_zeros(self.gain.shape[1:]).index_add_(1, ring, total.flatten(1))
         return sums / (torch.bincount(ring) * len(images) * self.size**2)

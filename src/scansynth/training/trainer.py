@@ -1,7 +1,7 @@
 """A training run: its state, one step of it, and the choice among the averages of its weights."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -164,22 +164,29 @@ class Trainer:
         denoiser, count = self.result(), self.options.pilot
         if not count:
             return
+        denoiser.calibration.gain.zero_()  # what the pilot is drawn by is not calibrated
         random = np.random.default_rng([self.options.seed, 2**33])
         shown = self.batches.conditions[random.choice(self.batches.indices, count)].to(self.device)
-        white = torch.from_numpy(random.standard_normal((count, *denoiser.shape), dtype=np.float32)).to(self.device)
+        white = torch.from_numpy(random.standard_normal((count, *denoiser.shape), dtype=np.float32))
         bar = tqdm(total=count * EVALUATIONS, desc="pilot", unit=" evaluations")
 
-        def denoise(x: Tensor, log_snr: Tensor) -> Tensor:
+        def in_batches(images: Tensor, function: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
             parts = []
-            for part, condition in zip(x.split(PILOT_BATCH), shown.split(PILOT_BATCH), strict=True):
-                parts.append(guided(denoiser, condition)(part, log_snr))
+            for part, condition in zip(images.split(PILOT_BATCH), shown.split(PILOT_BATCH), strict=True):
+                parts.append(function(part.to(self.device), condition).cpu())
                 bar.update(len(part))
             return torch.cat(parts)
 
-        clean = images(self.store, evenly(self.store.indices("train"), PRIOR_IMAGES))
-        x = denoiser.prior.draw(white, denoiser.sde.grid(2)[0], shown)
+        def denoise(x: Tensor, log_snr: Tensor) -> Tensor:
+            return in_batches(x, lambda part, condition: guided(denoiser, condition)(part, log_snr))
+
         with bar:
-            denoiser.calibration.fit(denoise, x, clean, denoiser.prior.mean_image())
+            lowest = denoiser.sde.grid(2)[0]
+            x = in_batches(white, lambda part, condition: denoiser.prior.draw(part, lowest, condition))
+            clean = images(self.store, evenly(self.store.indices("train"), PRIOR_IMAGES))
+            calibration = copy.deepcopy(denoiser.calibration).cpu()
+            calibration.fit(denoise, x, clean, denoiser.prior.mean_image().cpu())
+        denoiser.calibration.load_state_dict(calibration.state_dict())
 
     def tensors(self) -> dict[str, Tensor]:
         """All that the rest of the run depends on, beside ``about``."""
