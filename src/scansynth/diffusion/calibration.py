@@ -24,21 +24,23 @@ class Calibration(nn.Module):
     """What is added to a denoised image: gain(log-SNR, frequency) * (x / alpha - mean of the images).
 
     A denoised image D draws y = x / alpha along by dy = (D - y) / 2 dlogSNR; so the gain is twice the rate at which an
-    amplitude grows with log-SNR beside what the denoiser makes of it. Frequencies are those of the real FFT, with their
-    directions: what fails along rows and columns, to which wavelets are bound, is not what fails between them.
+    amplitude grows with log-SNR beside what the denoiser makes of it. Frequencies are rings, a cycle an image wide.
 
     All gains are 0 until ``fit``.
     """
 
     def __init__(self, channels: int, size: int, sde: VPSDE) -> None:
         super().__init__()
+        rows, columns = torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)
+        ring = (torch.hypot(rows, columns) * size).round().long().clamp(max=size // 2)
         window = torch.hann_window(size, periodic=False)
         window = window[:, None] * window
         self.size = size
+        self.register_buffer("ring", ring, persistent=False)
         # The borders, which would leak into all frequencies, are left out of what is measured.
         self.register_buffer("window", window / window.square().mean().sqrt(), persistent=False)
         self.register_buffer("log_snr", levels(sde, EVALUATIONS).float(), persistent=False)
-        self.register_buffer("gain", torch.zeros(EVALUATIONS, channels, size, size // 2 + 1))
+        self.register_buffer("gain", torch.zeros(EVALUATIONS, channels, size // 2 + 1))
 
     def forward(self, deviation: Tensor, log_snr: Tensor) -> Tensor:
         """The correction of a denoised image, given x / alpha less the images' mean, (n, channels, size, size)."""
@@ -46,7 +48,7 @@ class Calibration(nn.Module):
         low, high = self.log_snr[after - 1], self.log_snr[after]
         share = ((log_snr.to(low) - low) / (high - low)).clamp(0, 1)
         gain = torch.lerp(self.gain[after - 1], self.gain[after], share)
-        return torch.fft.irfft2(torch.fft.rfft2(deviation) * gain, s=(self.size, self.size))
+        return torch.fft.irfft2(torch.fft.rfft2(deviation) * gain[:, self.ring], s=(self.size, self.size))
 
     @torch.no_grad()
     def fit(self, denoise: Denoise, x: Tensor, images: Tensor, mean: Tensor) -> None:
@@ -68,8 +70,7 @@ class Calibration(nn.Module):
             wanted = (clean + torch.exp(-after)).clamp((1 - MOST) ** 2 * power, (1 + MOST) ** 2 * power)
             gain = (wanted - power) / (2 * share * self.power(reached, deviation))
             # Not of the mean grey level, one number an image, whose power in a pilot is left to chance.
-            gain[:, 0, 0] = 0
-            self.gain[number] = gain
+            self.gain[number, :, 1:] = gain[:, 1:].to(self.gain)
             denoised = denoised + self(deviation, now)
             x = towards(extrapolated(denoised, now, after, history), x, now, after)
             history = denoised, now
@@ -77,10 +78,12 @@ class Calibration(nn.Module):
     def power(self, images: Tensor, others: Tensor | None = None) -> Tensor:
         """Mean power of ``images`` (n, channels, size, size) by frequency, or their common one with ``others``.
 
-        (channels, size, size // 2 + 1), float64: white noise of unit variance has 1 in each.
+        (channels, rings), float64: white noise of unit variance has 1 in each.
         """
-        total = torch.zeros(self.gain.shape[1:], dtype=torch.float64)
+        total = torch.zeros(self.gain.shape[1], *self.ring.shape, dtype=torch.float64)
         for each in zip(*(a.split(BATCH) for a in (images, images if others is None else others)), strict=True):
             one, other = (torch.fft.rfft2(part * self.window) for part in each)
             total += (one * other.conj()).real.sum(0)
-        return total / (len(images) * self.size**2)
+        ring = self.ring.flatten()
+        sums = total.new_zeros(self.gain.shape[1:]).index_add_(1, ring, total.flatten(1))
+        return sums / (torch.bincount(ring) * len(images) * self.size**2)
