@@ -126,8 +126,8 @@ def kill_and_compare(kills, seed):
     while sum(killed.values()) < kills or number:
         stage, words = stages[number]
         torn = random.random() if number == 0 and random.random() < 0.25 else None
-        # Sampling has no state to go on from: every second time it is left to end.
-        place = int(random.integers(1, (1 + number) * calls[number])) if torn is None else None
+        # Sampling has no state to go on from, nor has the pilot of training: every second time a stage is left to end.
+        place = int(random.integers(1, 2 * calls[number])) if torn is None else None
         if sum(killed.values()) >= kills:
             torn = place = None
         status, _ = child(stage, words("cut"), place, torn)
