@@ -81,7 +81,7 @@ def test_samples_of_a_wrong_denoiser_get_the_right_power(calibration, known):
     """It takes the field for one of ``known`` times its power: left alone, its samples have too little, or too much."""
     images, power = field(calibration, 4000, 0)
     wrong, right = wiener(power * known), calibration.power(images - MEAN)
-    calibration.fit(wrong, start(calibration, 2000, 2), images, MEAN)
+    calibration.fit(wrong, start(calibration, 2000, 2), right, MEAN)
     x = start(calibration, 2000, 4)
     ratios = [
         (calibration.power(dpm_solver_2m(denoise, SDE, x, 16, None) - MEAN) / right)[0, 1:9]
@@ -94,7 +94,7 @@ def test_samples_of_a_wrong_denoiser_get_the_right_power(calibration, known):
 
 def test_it_leaves_a_right_denoiser_alone(calibration):
     images, power = field(calibration, 4000, 0)
-    calibration.fit(wiener(power), start(calibration, 4000, 2), images, MEAN)
+    calibration.fit(wiener(power), start(calibration, 4000, 2), calibration.power(images - MEAN), MEAN)
     assert calibration.gain.abs().max() < 0.04
     assert not calibration.gain[:, :, 0].any() and not calibration.gain[-1].any()
 
@@ -102,7 +102,7 @@ def test_it_leaves_a_right_denoiser_alone(calibration):
 def test_it_holds_for_other_numbers_of_evaluations(calibration):
     images, power = field(calibration, 4000, 0)
     wrong, right = wiener(power * 0.6), calibration.power(images - MEAN)
-    calibration.fit(wrong, start(calibration, 2000, 2), images, MEAN)
+    calibration.fit(wrong, start(calibration, 2000, 2), right, MEAN)
     for steps in (12, 60):
         x = dpm_solver_2m(calibrated(calibration, wrong), SDE, start(calibration, 2000, 4), steps, None)
         assert ((calibration.power(x - MEAN) / right)[0, 1:9] - 1).abs().max() < 0.12
@@ -119,7 +119,8 @@ def test_gains_lie_between_those_of_the_levels_and_end_with_them(calibration):
 def test_a_step_gains_no_more_than_it_may(calibration):
     """Of a denoiser that knows nothing nothing can be made: the pilot doesn't run off."""
     images, _ = field(calibration, 200, 0)
-    calibration.fit(lambda x, log_snr: MEAN.expand_as(x), x := start(calibration, 200, 2), 50 * images, MEAN)
+    clean = calibration.power(50 * images - MEAN)
+    calibration.fit(lambda x, log_snr: MEAN.expand_as(x), x := start(calibration, 200, 2), clean, MEAN)
     assert calibration.gain.isfinite().all()
     at = levels(SDE, EVALUATIONS)
     share = -torch.expm1((at[0] - at[1]) / 2)

@@ -51,16 +51,16 @@ class Calibration(nn.Module):
         return torch.fft.irfft2(torch.fft.rfft2(deviation) * gain[:, self.ring], s=(self.size, self.size))
 
     @torch.no_grad()
-    def fit(self, denoise: Denoise, x: Tensor, images: Tensor, mean: Tensor) -> None:
-        """Find the gains by a pilot: samples whose power is led, step by step, to that of ``images``. On the CPU.
+    def fit(self, denoise: Denoise, x: Tensor, clean: Tensor, mean: Tensor) -> None:
+        """Find the gains by a pilot: samples whose power is led, step by step, to that of clean images. On the CPU.
 
         Args:
             denoise: what the sampler follows, (x, log-SNR) -> mean of x_0, without this calibration.
             x: draws of the process at the lowest log-SNR, (n, channels, size, size).
-            images: clean ones, (m, channels, size, size).
-            mean: of these, (channels, size, size).
+            clean: ``power`` of clean images about their mean, (channels, rings).
+            mean: of these images, (channels, size, size).
         """
-        clean, history = self.power(images - mean), None
+        history = None
         for number, (now, after) in enumerate(itertools.pairwise(self.log_snr.double())):
             denoised, deviation = denoise(x, now), x / alpha(now).to(x) - mean
             reached = towards(extrapolated(denoised, now, after, history), x, now, after) / alpha(after).to(x) - mean

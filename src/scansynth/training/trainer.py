@@ -180,12 +180,12 @@ class Trainer:
         def denoise(x: Tensor, log_snr: Tensor) -> Tensor:
             return in_batches(x, lambda part, condition: guided(denoiser, condition)(part, log_snr))
 
+        calibration, mean = copy.deepcopy(denoiser.calibration).cpu(), denoiser.prior.mean_image().cpu()
+        clean = calibration.power(images(self.store, evenly(self.store.indices("train"), PRIOR_IMAGES)) - mean)
         with bar:
             lowest = denoiser.sde.grid(2)[0]
             x = in_batches(white, lambda part, condition: denoiser.prior.draw(part, lowest, condition))
-            clean = images(self.store, evenly(self.store.indices("train"), PRIOR_IMAGES))
-            calibration = copy.deepcopy(denoiser.calibration).cpu()
-            calibration.fit(denoise, x, clean, denoiser.prior.mean_image().cpu())
+            calibration.fit(denoise, x, clean, mean)
         denoiser.calibration.load_state_dict(calibration.state_dict())
 
     def tensors(self) -> dict[str, Tensor]:
