@@ -31,7 +31,7 @@ def last():
 
 
 def test_what_is_saved_is_loaded(denoiser, last, tmp_path):
-    model.save(tmp_path / "a.safetensors", denoiser, last, DESCRIPTION)
+    model.save(tmp_path / "a.safetensors", denoiser, DESCRIPTION, last)
     loaded, description = model.load(tmp_path / "a.safetensors")
     assert description == DESCRIPTION
     assert model.vocabulary(description) == KNOWN and len(KNOWN) == 7
@@ -43,9 +43,9 @@ def test_what_is_saved_is_loaded(denoiser, last, tmp_path):
 
 
 def test_the_order_of_the_description_changes_no_byte(denoiser, last, tmp_path):
-    model.save(tmp_path / "a.safetensors", denoiser, last, DESCRIPTION)
+    model.save(tmp_path / "a.safetensors", denoiser, DESCRIPTION, last)
     reordered = dict(reversed(DESCRIPTION.items()))
-    model.save(tmp_path / "b.safetensors", denoiser, last, reordered)
+    model.save(tmp_path / "b.safetensors", denoiser, reordered, last)
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
 
 
@@ -64,7 +64,7 @@ def test_somebody_elses_weights(tmp_path):
 
 def test_a_cut_file(denoiser, last, tmp_path):
     path = tmp_path / "a.safetensors"
-    model.save(path, denoiser, last, DESCRIPTION)
+    model.save(path, denoiser, DESCRIPTION, last)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ScansynthError, match="not a model"):
         model.load(path)
@@ -81,6 +81,6 @@ def test_a_network_that_is_not_made_any_more(denoiser, tmp_path):
 @pytest.mark.parametrize("missing", ["sexes", "ages"])
 def test_a_model_from_before_it_was_told_sex_and_age(denoiser, last, tmp_path, missing):
     description = {key: value for key, value in DESCRIPTION.items() if key != missing}
-    model.save(tmp_path / "a.safetensors", denoiser, last, description)
+    model.save(tmp_path / "a.safetensors", denoiser, description, last)
     with pytest.raises(ScansynthError, match=f"another version of scansynth; train it anew .*{missing}"):
         model.load(tmp_path / "a.safetensors")

@@ -1,6 +1,5 @@
 """The user's command: N images of a wished-for condition, marked as synthetic, the same bytes again."""
 
-import copy
 import csv
 import io
 import json
@@ -34,7 +33,7 @@ def trained(path, channels=("gray",), known=KNOWN):
     denoiser = model.build(tuple(described["shape"]), vocabulary(known), NETWORK, Diffusion())
     denoiser.prior.centre.copy_(torch.from_numpy(vocabulary(known).encode(ROWS).mean(0)))
     torch.nn.init.normal_(denoiser.prior.effect, std=0.1)
-    model.save(path, denoiser, copy.deepcopy(denoiser.network), described)
+    model.save(path, denoiser, described)
 
 
 @pytest.fixture(scope="module")
@@ -194,9 +193,9 @@ def test_a_trained_model_knows_what_it_takes(tiny_store, monkeypatch):
     settings = {
         "network": NETWORK.model_dump(mode="json"),
         "diffusion": {},
-        "train": {"steps": 2, "batch": 4, "pilot": 2},
+        "train": {"steps": 2, "batch": 4},
     }
-    options = ["--settings", json.dumps(settings), "--model", "m.safetensors", "--metrics", "m.jsonl"]
+    options = ["--settings", json.dumps(settings), "--trained", "m.safetensors", "--metrics", "m.jsonl"]
     for name, suffix in (("pixels", ".npy"), ("table", ".csv"), ("manifest", ".json")):
         options += [f"--{name}", str(tiny_store.with_suffix(suffix))]
     train.main(options)

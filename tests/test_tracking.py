@@ -42,7 +42,7 @@ def results(database, tmp_path, monkeypatch):
         (tmp_path / "results" / file).write_text(json.dumps(body | {"digests": {"code": "abc"}}))
 
     losses, figures = "results/toy/train.jsonl", "results/fid_toy.json"
-    record("toy/model.record.json", "train", made=[losses], train={"steps": 2, "betas": [1, 2]})
+    record("toy/trained.record.json", "train", made=[losses], train={"steps": 2, "betas": [1, 2]})
     record("fid_toy.record.json", "evaluate.fid", made=[figures], read={losses: losses}, evaluate={"seed": 0})
     (folder / "train.jsonl").write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.0, "val_loss": 1.5}\n')
     (tmp_path / "results" / "fid_toy.json").write_text(
@@ -70,7 +70,7 @@ def test_figures_parameters_and_files_are_logged_once(results):
 
 
 def test_figures_of_another_model_are_not_logged_with_this_one(results):
-    results("toy/model.record.json", "train", made=["results/toy/train.jsonl"], train={"steps": 3})
+    results("toy/trained.record.json", "train", made=["results/toy/train.jsonl"], train={"steps": 3})
     results(
         "fid_toy.record.json", "evaluate.fid", made=["results/fid_toy.json"], read={"results/toy/train.jsonl": "old"}
     )

@@ -33,7 +33,7 @@ def small_store(tiny_store):
 
 
 def settings(diffusion=None, **options):
-    options = {"steps": 8, "batch": 4, "warmup": 2, "checkpoint_every": 3, "validate_every": 4, "pilot": 3} | options
+    options = {"steps": 8, "batch": 4, "warmup": 2, "checkpoint_every": 3, "validate_every": 4} | options
     return {"network": NETWORK, "diffusion": diffusion or {}, "train": options}
 
 
@@ -48,9 +48,9 @@ def run(path, folder, monkeypatch, **options):
     arguments = ["--settings", json.dumps(settings(**options))]
     for name, suffix in (("pixels", ".npy"), ("table", ".csv"), ("manifest", ".json")):
         arguments += [f"--{name}", str(path.with_suffix(suffix))]
-    arguments += ["--model", f"{folder}/model.safetensors", "--metrics", f"{folder}/train.jsonl"]
+    arguments += ["--trained", f"{folder}/trained.safetensors", "--metrics", f"{folder}/train.jsonl"]
     train.main(arguments)
-    return files.sha256(path.parents[2] / folder / "model.safetensors")
+    return files.sha256(path.parents[2] / folder / "trained.safetensors")
 
 
 def rows(file):
@@ -99,7 +99,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(small_store, monkeypatch, killed
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         on_step(patch, killed_after, kill)
         run(small_store, "cut", patch)
-    assert not (small_store.parents[2] / "cut" / "model.safetensors").exists()
+    assert not (small_store.parents[2] / "cut" / "trained.safetensors").exists()
     assert run(small_store, "cut", monkeypatch) == whole
     folder = small_store.parents[2]
     assert (folder / "cut" / "train.jsonl").read_bytes() == (folder / "whole" / "train.jsonl").read_bytes()
@@ -311,7 +311,7 @@ def test_learning_rate_warms_up_and_decays():
 def test_the_model_is_the_candidate_that_validation_likes_best(small_store, monkeypatch):
     run(small_store, "one", monkeypatch, validate_every=1, ema=[0.05, 0.2])
     folder = small_store.parents[2] / "one"
-    record = files.read_json(folder / "model.record.json")["facts"]
+    record = files.read_json(folder / "trained.record.json")["facts"]
     late = [row for row in rows(folder / "train.jsonl") if row["step"] > 6]
     assert record["candidates"] == [
         {"ema": width, "step": row["step"], "val_loss": row[f"val_loss_{width}"]}
@@ -320,7 +320,7 @@ def test_the_model_is_the_candidate_that_validation_likes_best(small_store, monk
     ]
     assert len(record["candidates"]) == 4
     assert record["chosen"]["val_loss"] == min(candidate["val_loss"] for candidate in record["candidates"])
-    denoiser, description = model.load(folder / "model.safetensors")
+    denoiser, description = model.load(folder / "trained.safetensors")
     assert description["chosen"] == record["chosen"]
     again = trainer(small_store, validate_every=1, ema=[0.05, 0.2])
     average = again.averages[record["chosen"]["ema"]]
@@ -350,7 +350,7 @@ def test_an_early_candidate_is_kept_where_later_ones_are_worse(small_store, monk
 
 def test_model_file_holds_all_that_sampling_needs(small_store, monkeypatch):
     run(small_store, "one", monkeypatch)
-    denoiser, description = model.load(small_store.parents[2] / "one" / "model.safetensors")
+    denoiser, description = model.load(small_store.parents[2] / "one" / "trained.safetensors")
     assert denoiser.shape == (1, 16, 16)
     assert model.vocabulary(description) == model.Vocabulary(["Dark", "Bright"], ["PA", "AP"], ["F"], [40, 40])
     assert float(denoiser.prior.mean.abs().max()) > 0.1
@@ -367,23 +367,3 @@ def test_a_network_is_compiled_where_that_can_be():
     assert resolve_compile("on", torch.device("cpu"))
     assert not resolve_compile("off", torch.device("cuda"))
     assert not resolve_compile("auto", torch.device("cpu"))
-
-
-def test_the_sampler_is_calibrated_at_the_end(small_store, monkeypatch):
-    calibrated, again = (run(small_store, folder, monkeypatch, pilot=40) for folder in ("one", "two"))
-    assert calibrated == again
-    plain = run(small_store, "plain", monkeypatch, pilot=0)
-    assert calibrated != plain
-    one, other = (model.load(small_store.parents[2] / name / "model.safetensors")[0] for name in ("one", "plain"))
-    differing = [name for name, value in one.state_dict().items() if not torch.equal(value, other.state_dict()[name])]
-    assert differing == ["calibration.gain"] and not other.calibration.gain.any()
-
-
-def test_the_sampler_is_calibrated_anew(small_store):
-    made = trainer(small_store, steps=1, pilot=20)
-    made.advance()
-    made.validate()
-    made.calibrate()
-    first = made.result().calibration.gain.clone()
-    made.calibrate()
-    assert first.any() and torch.equal(made.result().calibration.gain, first)

@@ -18,6 +18,7 @@ from scansynth.sections import (
     Anatomy,
     Arm,
     Augmentation,
+    Calibrate,
     Data,
     Diffusion,
     Evaluate,
@@ -61,6 +62,7 @@ class Experiment(Section):
     network: Network = Network()
     diffusion: Diffusion = Diffusion()
     train: Train = Train()
+    calibrate: Calibrate = Calibrate()
     sample: Sample = Sample()
     guidance: Guidance = Guidance()
     probe: Probe = Probe()
@@ -106,6 +108,7 @@ class Settings(BaseModel):
     network: Network | None = None
     diffusion: Diffusion | None = None
     train: Train | None = None
+    calibrate: Calibrate | None = None
     sample: Sample | None = None
     guidance: Guidance | None = None
     probe: Probe | None = None
@@ -134,6 +137,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "prepare": ("dataset", "images", "slices", "patches"),
     "prepare.contact_sheet": (),
     "train": ("network", "diffusion", "train"),
+    "calibrate": ("calibrate",),
     "synthesise": ("sample",),
     "gather": ("sample",),
     "synthesise_guided": ("sample", "guidance"),

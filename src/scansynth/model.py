@@ -1,14 +1,16 @@
-"""A trained model as one file: averaged and last weights, and all that it takes to sample from it."""
+"""A trained model as one file: its weights, and all that it takes to sample from it."""
 
 import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from scansynth.conditions import Vocabulary, vocabulary
+from scansynth.device import best_device, facts, resolve_precision
 from scansynth.diffusion.denoiser import Denoiser
 from scansynth.errors import ScansynthError
 from scansynth.files import atomic
@@ -21,9 +23,11 @@ def build(shape: tuple[int, int, int], known: Vocabulary, network: Network, diff
     return Denoiser(channels, size, len(known), network, diffusion, known.kinds)
 
 
-def save(path: Path, averaged: Denoiser, last: nn.Module, description: dict[str, Any]) -> None:
-    """Write the averaged denoiser, the network's last weights (``last.``) and ``description`` as metadata."""
-    tensors = dict(averaged.state_dict()) | {f"last.{name}": value for name, value in last.state_dict().items()}
+def save(path: Path, denoiser: Denoiser, description: dict[str, Any], last: nn.Module | None = None) -> None:
+    """Write the denoiser, ``description`` as metadata and, if given, the ``last`` weights that it has averages of."""
+    tensors = denoiser.state_dict()
+    if last:
+        tensors |= {f"last.{name}": value for name, value in last.state_dict().items()}
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     # One metadata key: safetensors writes several in no fixed order, and the file's bytes would differ.
     with atomic(path) as partial:
@@ -49,3 +53,12 @@ def load(path: Path) -> tuple[Denoiser, dict[str, Any]]:
     except (KeyError, ValueError, RuntimeError) as error:
         raise ScansynthError(f"{path}: trained by another version of scansynth; train it anew ({error})") from error
     return denoiser.eval(), description
+
+
+def on_best_device(denoiser: Denoiser) -> tuple[Denoiser, dict[str, str | int]]:
+    """The denoiser where it samples fastest, and the facts that the images' last bits depend on."""
+    device = best_device()
+    precision = resolve_precision("auto", device)
+    denoiser = denoiser.to(device, memory_format=torch.channels_last).eval()
+    denoiser.bf16 = precision == "bf16"
+    return denoiser, facts(device, precision)

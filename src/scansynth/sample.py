@@ -26,7 +26,7 @@ from scansynth.request import Learnt
 from scansynth.sections import Sample
 from scansynth.stage import Job, Origin, plain_errors, write_record
 from scansynth.store import write_table
-from scansynth.synthesise import on_best_device, synthesise, wanted
+from scansynth.synthesise import synthesise, wanted
 
 SUFFIXES = {"png": ".png", "dicom": ".dcm"}
 
@@ -57,7 +57,7 @@ def make(path: Path, asked: dict[str, Any], options: Sample, kind: str, folder: 
     request = learnt.check(asked)
     claim(folder)
     shown = [learnt.complete(request, options.seed, i) for i in range(options.count)]
-    denoiser, facts = on_best_device(denoiser)
+    denoiser, facts = model.on_best_device(denoiser)
     images = synthesise(denoiser, *wanted(description, shown), options)
 
     made_by = {"model": sha256(path)} | options.model_dump(exclude={"count", "batch"})

@@ -128,7 +128,7 @@ class Network(Section):
 
 
 class Diffusion(Section):
-    """The variance-preserving process, its objective, and what its samples are led away from."""
+    """The variance-preserving process and its objective."""
 
     log_snr_max: float = Field(11.5, description="log signal-to-noise ratio at t = 0 (before the shift).")
     log_snr_min: float = Field(
@@ -141,9 +141,6 @@ class Diffusion(Section):
     prediction: Literal["v", "epsilon", "x0"] = Field("v", description="What the network predicts.")
     weighting: Literal["min_snr", "uniform"] = Field("min_snr", description="Weight of a noise level in the loss.")
     min_snr_gamma: PositiveFloat = Field(5.0, description="Signal-to-noise ratio at which min-SNR weights are cut.")
-    autoguidance: Annotated[float, Field(ge=0)] = Field(
-        1.2, description="Scale of the samples' guidance away from the prior's linear denoiser; 1 is none."
-    )
 
     @model_validator(mode="after")
     def _more_signal_at_the_start(self) -> "Diffusion":
@@ -178,11 +175,20 @@ class Train(Section):
     seed: Seed = Field(0, description="Seed of initial weights, order and noise.")
     validate_every: PositiveInt = Field(250, description="Steps between losses on held-out patients.")
     checkpoint_every: PositiveInt = Field(100, description="Steps between resumable checkpoints.")
+
+
+class Calibrate(Section):
+    """How samples are drawn with a trained model, found once after its training."""
+
+    autoguidance: Annotated[float, Field(ge=0)] = Field(
+        1.2, description="Scale of the samples' guidance away from the prior's linear denoiser; 1 is none."
+    )
     pilot: Annotated[int, Field(ge=0)] = Field(
         512,
-        description="Samples drawn at the end, by which the sampler's power spectrum is calibrated to the training "
+        description="Samples drawn beforehand, by which the power spectrum of all later ones is led to the training "
         "images'; 0: none.",
     )
+    seed: Seed = Field(0, description="Seed of these samples.")
 
 
 class Sample(Section):

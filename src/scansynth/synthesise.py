@@ -95,24 +95,13 @@ def to_uint8(images: "Tensor") -> np.ndarray:
     return images.add(1).mul(127.5).round().clamp(0, 255).byte().cpu().numpy()
 
 
-def on_best_device(denoiser: "Denoiser") -> "tuple[Denoiser, dict[str, str | int]]":
-    """The denoiser where it samples fastest, and the facts that the images' last bits depend on."""
-    import torch
-
-    from scansynth.device import best_device, facts, resolve_precision
-
-    device = best_device()
-    precision = resolve_precision("auto", device)
-    denoiser = denoiser.to(device, memory_format=torch.channels_last).eval()
-    denoiser.bf16 = precision == "bf16"
-    return denoiser, facts(device, precision)
-
-
 def sample_into(job: Job, denoiser: "Denoiser", description: Mapping[str, Any]) -> None:
     """Synthesise as ``job.settings.sample`` says, for conditions drawn like the training set's, and write it."""
+    from scansynth import model
+
     options = job.settings.sample
     conditions = draw_conditions(read_table(job.inputs["table"]), options.count, options.seed)
-    denoiser, facts = on_best_device(denoiser)
+    denoiser, facts = model.on_best_device(denoiser)
     pixels = synthesise(denoiser, *wanted(description, conditions), options)
     write_samples(job, pixels, conditions)
     job.facts |= facts | {"seed": options.seed, "images": options.count}
@@ -140,7 +129,7 @@ def work(job: Job) -> None:
     batches = share(job.texts["shard"], -(-options.count // options.batch))
     first, last = batches.start * options.batch, min(batches.stop * options.batch, options.count)
     conditions = draw_conditions(read_table(job.inputs["table"]), options.count, options.seed)[first:last]
-    denoiser, facts = on_best_device(denoiser)
+    denoiser, facts = model.on_best_device(denoiser)
     pixels = synthesise(denoiser, *wanted(description, conditions), options, first)
     write_images(job.outputs["samples"], pixels)
     job.facts |= facts

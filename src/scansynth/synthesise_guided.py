@@ -8,7 +8,7 @@ from scansynth.config import Settings
 from scansynth.sections import Sample
 from scansynth.stage import Job, run
 from scansynth.store import read_table
-from scansynth.synthesise import draw_conditions, on_best_device, synthesise, wanted, write_images
+from scansynth.synthesise import draw_conditions, synthesise, wanted, write_images
 
 
 def at_scale(settings: Settings, scale: float, seed: int) -> Sample:
@@ -21,7 +21,7 @@ def work(job: Job) -> None:
     options = at_scale(job.settings, float(job.texts["scale"]), job.settings.guidance.seed)
     denoiser, description = model.load(job.inputs["model"])
     conditions = draw_conditions(read_table(job.inputs["table"]), options.count, options.seed, "val")
-    denoiser, facts = on_best_device(denoiser)
+    denoiser, facts = model.on_best_device(denoiser)
     pixels = synthesise(denoiser, *wanted(description, conditions), options)
     write_images(job.outputs["samples"], pixels)
     job.facts |= facts | {"guidance": options.guidance, "seed": options.seed, "images": options.count}

@@ -183,7 +183,7 @@ def sync(asking: bool = True) -> None:
     Without ``asking``, what was seen there once is taken to be there still: where nothing is new, MLflow is not loaded.
     """
     address = os.environ.get("MLFLOW_TRACKING_URI") or DATABASE
-    states = {name: state(name) for name in sorted(file.parent.name for file in RESULTS.glob("*/model.record.json"))}
+    states = {name: state(name) for name in sorted(file.parent.name for file in RESULTS.glob("*/trained.record.json"))}
     if not (states if asking else _unseen(address, states)):
         return
     # A server that is down is to be told from one that is slow in seconds, not in minutes.

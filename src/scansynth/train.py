@@ -112,15 +112,14 @@ def work(job: Job, group: Group) -> None:
     name = digest.of_value(
         [sections, digest.of_code("scansynth.train"), [sha256(path) for path in job.inputs.values()]]
     )
-    folder = job.outputs["model"].parent / "work"
+    folder = job.outputs["trained"].parent / "work"
     group.tell({"settings": sections, "pixels": str(job.inputs["pixels"]), "folder": str(folder / name)})
     store = open_store(job.inputs["pixels"])
     trainer = Trainer(store, settings, group)
     metrics = fit(trainer, folder / name)
-    trainer.calibrate()
     described = {key: store.manifest[key] for key in DESCRIBED}
     about = sections | described | {"shape": store.pixels.shape[1:], "chosen": trainer.best()}
-    model.save(job.outputs["model"], trainer.result(), trainer.denoiser.network, about)
+    model.save(job.outputs["trained"], trainer.result(), about, last=trainer.denoiser.network)
     with atomic(job.outputs["metrics"]) as partial:
         shutil.copyfile(metrics, partial)
     for stale in folder.iterdir():
@@ -149,7 +148,7 @@ def main(argv: list[str] | None = None) -> None:
     group = parallel.join()
     if group.rank == 0:
         stage = functools.partial(work, group=group)
-        run("train", stage, inputs=("pixels", "table", "manifest"), outputs=("model", "metrics"), argv=argv)
+        run("train", stage, inputs=("pixels", "table", "manifest"), outputs=("trained", "metrics"), argv=argv)
     else:
         try:
             follow(group)

@@ -85,9 +85,12 @@ class Ours:
 
     def finish(self) -> None:
         """Choose the average of the weights, and calibrate the sampler."""
+        from scansynth.calibrate import calibrate
+        from scansynth.sections import Calibrate
+
         self._last(self.trainer.step)
         self.trainer.validate()
-        self.trainer.calibrate()
+        calibrate(self.trainer.result(), self.trainer.store, Calibrate(seed=self.trainer.options.seed))
 
     def sample(self, count: int, seed: int, evaluations: int) -> np.ndarray:
         """Images, uint8 (count, channels, size, size), in one batch."""

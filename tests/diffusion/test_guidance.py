@@ -19,7 +19,7 @@ def made():
     """
     torch.manual_seed(0)
     network = Network(base_channels=32, multipliers=(1,), attention=(False,), wavelet_levels=1)
-    denoiser = Denoiser(1, 64, 3, network, Diffusion(autoguidance=1)).eval()
+    denoiser = Denoiser(1, 64, 3, network, Diffusion()).eval()
     for layer in (denoiser.network.last[-1], denoiser.network.down[0].conv2):
         torch.nn.init.normal_(layer.weight, std=0.1)
     kinds = torch.eye(3).repeat(10, 1)
@@ -67,7 +67,7 @@ def test_autoguidance_extrapolates_from_the_prior(made, scale):
     denoiser, x, condition = made
     linear, found = denoiser.prior.denoiser(condition)(x, LEVEL), denoiser(x, LEVEL.float().expand(3), condition)
     assert (found - linear).abs().max() > 1e-3
-    denoiser.autoguidance = scale
+    denoiser.calibration.autoguidance.fill_(scale)
     led = guided(denoiser, condition)(x, LEVEL)
     torch.testing.assert_close(led, linear + scale * (found - linear), atol=1e-4, rtol=1e-3)
 
@@ -77,7 +77,7 @@ def test_autoguidance_is_nothing_where_the_prior_is_all(made):
     denoiser, x, condition = made
     torch.nn.init.zeros_(denoiser.network.last[-1].weight)
     plain = guided(denoiser, condition)(x, LEVEL)
-    denoiser.autoguidance = 1.5
+    denoiser.calibration.autoguidance.fill_(1.5)
     torch.testing.assert_close(guided(denoiser, condition)(x, LEVEL), plain, atol=1e-5, rtol=1e-4)
 
 

@@ -1,6 +1,5 @@
 """The sweep of the guidance scale: what is chosen of planted sweeps, and the stages on tiny data."""
 
-import copy
 import json
 from dataclasses import asdict
 
@@ -101,7 +100,7 @@ def folder(toy_path, toy_store, tmp_path_factory):
     images = {1: shown(rows[::-1], 2), 2: shown(rows, 2), 4: shown(rows, 2, dim=60)}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        model.save(folder / "model.safetensors", denoiser, copy.deepcopy(denoiser.network), description)
+        model.save(folder / "model.safetensors", denoiser, description)
         for scale, array in images.items():
             np.save(f"{scale}.npy", array)
         files = store_files(toy_path)
@@ -182,7 +181,7 @@ def test_images_at_a_scale_are_those_of_validation_rows_with_the_same_noise(fold
     denoiser, description = model.load(folder / "model.safetensors")
     rows = draw_conditions(toy_store.table, 6, 3, "val")
     options = synthesise_guided.Sample(steps=5, batch=4, count=6, seed=3, guidance=3)
-    denoiser, _ = synthesise_guided.on_best_device(denoiser)
+    denoiser, _ = model.on_best_device(denoiser)
     np.testing.assert_array_equal(found[3], synthesise(denoiser, *wanted(description, rows), options))
 
 

@@ -1,6 +1,5 @@
 """Bits per dimension of real images: the parts against known answers, and the stage on a toy model."""
 
-import copy
 import json
 import math
 
@@ -138,7 +137,7 @@ def toy(tiny_store, tmp_path, monkeypatch):
     described = {name: section.model_dump(mode="json") for name, section in sections.items()}
     described |= {name: store.manifest[name] for name in ("findings", "views", "sexes", "ages")}
     described |= {"shape": store.pixels.shape[1:]}
-    model.save(tmp_path / "model.safetensors", denoiser, copy.deepcopy(denoiser.network), described)
+    model.save(tmp_path / "model.safetensors", denoiser, described)
     return tiny_store
 
 

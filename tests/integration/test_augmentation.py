@@ -53,7 +53,7 @@ def test_nobody_but_the_fraction_s_patients_is_seen(finished):
         assert patients(part, split) == patients(whole, split) and not patients(part, split) & patients(part, "train")
     # By the records: the generator read the part's images and no others, and so did every classifier.
     folder = finished / "results/cxr"
-    generator = files.read_json(folder / "subsets/0.4/model.record.json")
+    generator = files.read_json(folder / "subsets/0.4/trained.record.json")
     assert generator["inputs"]["pixels"] == {
         "path": "results/cxr/subsets/0.4/images.npy",
         "sha256": files.sha256(folder / "subsets/0.4/images.npy"),
@@ -68,7 +68,7 @@ def test_nobody_but_the_fraction_s_patients_is_seen(finished):
     for arm in map(files.read_json, arms):
         assert arm["inputs"]["pixels"] == generator["inputs"]["pixels"]
         assert bool(arm["inputs"]["samples"]) == (arm["facts"]["arm"] == "oversampled")
-    assert not (folder / "model.safetensors").exists()  # it has seen everybody
+    assert not (folder / "trained.safetensors").exists()  # it has seen everybody
 
 
 def test_the_result_says_what_it_is(finished):
@@ -90,5 +90,5 @@ def test_only_what_has_to_runs_again(finished):
 
 def test_all_of_the_patients_are_the_experiment_s_own_model(finished):
     jobs = planned(finished, augmentation={"fractions": [0.4, 1.0]})
-    assert jobs["train"] == jobs["synthetic"] == 1 and jobs["arm"] == 9
+    assert jobs["train"] == jobs["calibrate"] == jobs["synthetic"] == 1 and jobs["arm"] == 9
     assert "generator" not in jobs and "subset" not in jobs

@@ -24,8 +24,9 @@ SETTINGS = {
     "diffusion": {},
     "train": {
         **{"steps": 4, "batch": 4, "accumulate": 2, "warmup": 2, "checkpoint_every": 1, "validate_every": 2},
-        **{"augmentation": 0.3, "ema": [0.05, 0.15], "pilot": 4},
+        **{"augmentation": 0.3, "ema": [0.05, 0.15]},
     },
+    "calibrate": {"pilot": 4},
     "sample": {"count": 6, "steps": 2, "batch": 4},
 }
 STORE = {
@@ -33,14 +34,19 @@ STORE = {
     "table": "data/images/blobs_64.csv",
     "manifest": "data/images/blobs_64.json",
 }
-RESULTS = ("model.safetensors", "train.jsonl", "samples.npy")
+RESULTS = ("trained.safetensors", "train.jsonl", "model.safetensors", "samples.npy")
 
 
 def train_arguments(folder, **options):
     settings = {key: SETTINGS[key] for key in ("network", "diffusion", "train")}
     settings["train"] = settings["train"] | options
-    files = STORE | {"model": f"{folder}/model.safetensors", "metrics": f"{folder}/train.jsonl"}
+    files = STORE | {"trained": f"{folder}/trained.safetensors", "metrics": f"{folder}/train.jsonl"}
     return arguments(settings, files)
+
+
+def calibrate_arguments(folder):
+    files = STORE | {"trained": f"{folder}/trained.safetensors", "model": f"{folder}/model.safetensors"}
+    return arguments({"calibrate": SETTINGS["calibrate"]}, files)
 
 
 def sample_arguments(folder):
@@ -110,32 +116,32 @@ def kill_and_compare(kills, seed):
     """Kill ``kills`` times, going on each time; the number of runs that were finished and compared."""
     import torch
 
-    from scansynth import digest, rules, synthesise, train
+    from scansynth import calibrate, digest, rules, synthesise, train
 
     torch.set_num_threads(1)
     torch.optim.AdamW([torch.zeros(1, requires_grad=True)])  # imports much that each child would
-    for stage in ("train", "synthesise"):
+    for stage in ("train", "calibrate", "synthesise"):
         digest.of_code(f"scansynth.{stage}")
         rules.of_rules(f"scansynth.{stage}")
     random = np.random.default_rng(seed)
-    stages = [(train, train_arguments), (synthesise, sample_arguments)]
+    stages = [(train, train_arguments), (calibrate, calibrate_arguments), (synthesise, sample_arguments)]
     whole = [child(stage, words("whole")) for stage, words in stages]
-    assert [status for status, _ in whole] == [0, 0]
+    assert [status for status, _ in whole] == [0, 0, 0]
     calls = [count for _, count in whole]
-    killed, finished, number = {"train": 0, "torn": 0, "sample": 0}, 0, 0
+    killed, finished, number = dict.fromkeys(("train", "calibrate", "sample", "torn"), 0), 0, 0
     while sum(killed.values()) < kills or number:
         stage, words = stages[number]
         torn = random.random() if number == 0 and random.random() < 0.25 else None
-        # Sampling has no state to go on from, nor has the pilot of training: every second time a stage is left to end.
+        # What draws samples has no state to go on from: every second time it is left to end.
         place = int(random.integers(1, 2 * calls[number])) if torn is None else None
         if sum(killed.values()) >= kills:
             torn = place = None
         status, _ = child(stage, words("cut"), place, torn)
         assert status in (0, -signal.SIGKILL), status
         if status:
-            killed["torn" if torn is not None else ("train", "sample")[number]] += 1
+            killed["torn" if torn is not None else ("train", "calibrate", "sample")[number]] += 1
             continue
-        number = (number + 1) % 2
+        number = (number + 1) % 3
         if number == 0:
             assert results("cut") == results("whole")
             shutil.rmtree("cut")
@@ -155,7 +161,7 @@ def test_fifty_kills_change_no_byte(environment):
     done = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     counts = json.loads(done.stdout.splitlines()[-1])
-    assert counts["train"] + counts["torn"] + counts["sample"] >= KILLS
+    assert sum(count for name, count in counts.items() if name != "finished") >= KILLS
     assert min(counts.values()) >= 3, counts
 
 
@@ -184,7 +190,7 @@ def test_two_processes_make_the_model_of_one(environment):
     _, said = two.communicate()
     assert two.returncode == 0, said
     assert results("two") == results("one") and len(results("one")) == 2
-    assert json.loads(Path("two/model.record.json").read_text())["facts"]["processes"] == 2
+    assert json.loads(Path("two/trained.record.json").read_text())["facts"]["processes"] == 2
 
 
 def test_sigterm_ends_a_slice_that_the_same_command_goes_on_from(environment):

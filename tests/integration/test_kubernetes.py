@@ -93,7 +93,7 @@ def test_a_training_job_names_image_command_cores_memory_and_gpu(cluster, projec
         (images / f"chest_64{suffix}").write_bytes(b"")
     options = ["--default-storage-prefix", str(storage), "--retries", "1", "--rerun-triggers", "mtime"]
     options += ["--seconds-between-status-checks", "1", "--allowed-rules", "train"]
-    words = command("results/cxr/model.safetensors", "--profile", "workflow/profiles/kubernetes", *options)
+    words = command("results/cxr/trained.safetensors", "--profile", "workflow/profiles/kubernetes", *options)
     words[words.index("--cores") + 1] = "8"
     words[words.index("--snakefile") + 1] = "workflow/Snakefile"
     done = subprocess.run(words, cwd=project, capture_output=True, text=True, timeout=120)

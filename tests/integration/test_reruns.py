@@ -17,10 +17,11 @@ NEXT = {
     "acquire": "listing shard prepare",
     "listing": "shard prepare",
     "shard": "prepare",
-    "prepare": "contact_sheet train synthesise gather pca untrained probe reader extract features picture "
+    "prepare": "contact_sheet train calibrate synthesise gather pca untrained probe reader extract features picture "
     "memorization diversity likelihood anatomy fid inception_score coverage",
     "contact_sheet": "",
-    "train": "synthesise gather likelihood",
+    "train": "calibrate",
+    "calibrate": "synthesise gather likelihood",
     "synthesise": "gather",
     "gather": "extract features picture memorization diversity anatomy",
     "pca": "extract features memorization diversity anatomy",
@@ -43,7 +44,7 @@ NEXT = {
 # The stages of dvc.yaml, and what each asks Snakemake for.
 STAGES = {
     "data@cxr": "acquire listing shard prepare contact_sheet",
-    "model@cxr": "train",
+    "model@cxr": "train calibrate",
     "samples@cxr": "synthesise gather",
     "segmenter@cxr": "segmenter",
 }
@@ -224,9 +225,9 @@ CASES = {
     "blank lines in a stage": Case(append("src/scansynth/train.py", "\n\n\n"), set()),
     "a line of code in a stage": Case(code("train.py"), after("train")),
     "a line of code in the sampler": Case(code("synthesise.py"), after(*SAMPLING)),
-    "a line of code in a solver": Case(code("diffusion/solvers.py"), after(*SAMPLING, "likelihood")),
-    "a line of code in the guidance": Case(code("diffusion/guidance.py"), after(*SAMPLING, "likelihood")),
-    "a line of code in the network": Case(code("networks/unet.py"), after("train", *SAMPLING, "likelihood")),
+    "a line of code in a solver": Case(code("diffusion/solvers.py"), after("calibrate", *SAMPLING)),
+    "a line of code in the guidance": Case(code("diffusion/guidance.py"), after("calibrate", *SAMPLING)),
+    "a line of code in the network": Case(code("networks/unet.py"), after("train", *SAMPLING)),
     "a line of code in a distance": Case(code("evaluate/frechet.py"), after("fid")),
     "a line of code in a phantom": Case(code("acquire/phantoms/chest.py"), after("acquire", "segmenter")),
     "a line of code in a reader": Case(code("prepare/readers/dicom.py"), after("shard", "prepare")),
@@ -269,6 +270,7 @@ CASES = {
     "network.dropout": Case(setting(network={"dropout": 0.1}), after("train", "untrained")),
     "diffusion.min_snr_gamma": Case(setting(diffusion={"min_snr_gamma": 4}), after("train", "untrained")),
     "train.learning_rate": Case(setting(train={"learning_rate": 3e-3}), after("train")),
+    "calibrate.autoguidance": Case(setting(calibrate={"autoguidance": 1.1}), after("calibrate")),
     "sample.guidance": Case(setting(sample={"guidance": 2}), after(*SAMPLING)),
     "probe.steps": Case(setting(probe={"steps": 6}), after("probe")),
     "extract.extractors": Case(setting(extract={"extractors": ["probe"]}), after("extract")),
@@ -291,7 +293,8 @@ CASES = {
     "a raw file's bytes": Case(flip("data/raw/chest/files/images/00000001_000.dcm"), after("acquire")),
     "a raw file's date": Case(touch("data/raw/chest/files/images/00000001_000.dcm"), set()),
     "a raw file's name": Case(renamed, after("acquire")),
-    "the model's bytes": Case(flip("results/cxr/model.safetensors"), after("train")),
+    "the trained model's bytes": Case(flip("results/cxr/trained.safetensors"), after("train")),
+    "the model's bytes": Case(flip("results/cxr/model.safetensors"), after("calibrate")),
     "the segmenter's bytes": Case(flip("results/cxr/segmenter.safetensors"), after("segmenter")),
     # Its shards are not kept.
     "the samples' bytes": Case(flip("results/cxr/samples.npy"), after("synthesise")),
@@ -299,7 +302,7 @@ CASES = {
     "the store's table": Case(flip("data/images/chest_64.csv"), after("prepare", "shard")),
     "the samples deleted, their figures there": Case(delete("results/cxr/samples.npy"), set(), calls=True),
     "a figure deleted": Case(delete("results/fid_cxr.json"), after("fid")),
-    "the model's record deleted": Case(delete("results/cxr/model.record.json"), after("train")),
+    "the model's record deleted": Case(delete("results/cxr/model.record.json"), after("calibrate")),
     "all dates turned round": Case(touch("data/**/*", "results/**/*"), set()),
     "the configuration's dates": Case(touch("config/**/*", "workflow/**/*", "src/**/*.py"), set()),
     # Tools.

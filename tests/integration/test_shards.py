@@ -31,7 +31,7 @@ def stage(module, sections, *more, **paths):
 def model(tiny_store, monkeypatch):
     """A model and a probe of a tiny store, in the working folder."""
     monkeypatch.chdir(tiny_store.parents[2])
-    stage(train, ("network", "diffusion", "train"), **STORE, model="model.safetensors", metrics="train.jsonl")
+    stage(train, ("network", "diffusion", "train"), **STORE, trained="model.safetensors", metrics="train.jsonl")
     stage(probe, ("probe",), **STORE, weights="probe.safetensors")
     return {"model": "model.safetensors", "table": STORE["table"]}
 

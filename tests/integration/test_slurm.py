@@ -14,7 +14,7 @@ from test_reruns import to_call, to_run
 
 from scansynth import files
 
-MODEL, SAMPLES = "results/cxr/model.safetensors", "results/cxr/samples.npy"
+MODEL, SAMPLES = "results/cxr/trained.safetensors", "results/cxr/samples.npy"
 SECTIONS = {"train": SMALL["train"] | {"steps": 120, "accumulate": 2, "checkpoint_every": 5}}
 PROFILE = ["--profile", str(REPO / "workflow" / "profiles" / "slurm"), "--slurm-init-seconds-before-status-checks", "3"]
 TOGETHER = ["pca", "untrained", "probe", "reader", "extract", "features", "memorization", "picture", "likelihood"]
@@ -156,7 +156,7 @@ def test_dvc_repro_with_two_processes_and_shards(cluster, undisturbed, site):
     shutil.copytree(undisturbed / "data", site / "data")
     repository.dvc(site, "repro", SNAKEMAKE_PROFILE="workflow/profiles/slurm")
     same(site, undisturbed, MODEL, SAMPLES)
-    assert files.read_json(site / "results/cxr/model.record.json")["facts"]["processes"] == 2
+    assert files.read_json(site / "results/cxr/trained.record.json")["facts"]["processes"] == 2
     assert "facts" in files.read_json(site / "results/figures_cxr.record.json")
     assert f"{site}/.snakemake/slurm_logs/rule_train" in cluster.say("scontrol", "show", "job")
     assert to_run(site) == set() == to_call(site)
@@ -168,4 +168,4 @@ def test_two_nodes_make_the_model_of_one(cluster, undisturbed, folder, monkeypat
     driver = submit(folder, MODEL, "--set-resources", *nodes)
     succeeded(driver, folder)
     same(folder, undisturbed, MODEL)
-    assert files.read_json(folder / "results/cxr/model.record.json")["facts"]["processes"] == 2
+    assert files.read_json(folder / "results/cxr/trained.record.json")["facts"]["processes"] == 2

@@ -15,7 +15,19 @@ from small import REPO, SMALL, command, run
 from scansynth import files
 
 DATA = ["acquire", "listing", "shard", "prepare", "contact_sheet"]
-STAGES = [*DATA, "train", "synthesise", "gather", "pca", "untrained", "probe", "extract", "features", "picture"]
+STAGES = [
+    *DATA,
+    "train",
+    "calibrate",
+    "synthesise",
+    "gather",
+    "pca",
+    "untrained",
+    "probe",
+    "extract",
+    "features",
+    "picture",
+]
 STAGES += ["memorization", "fid"]
 FIGURES = ["is", "coverage", "diversity", "anatomy", "likelihood", "guidance", "filters"]  # beside the main job's
 
@@ -137,8 +149,9 @@ def test_a_second_run_has_nothing_to_do(finished):
 def test_same_bytes_from_nothing(finished, tmp_path):
     done = run(tmp_path, "results/fid_cxr.json")
     assert done.returncode == 0, done.stdout + done.stderr
-    names = ["data/images/chest_64.npy", "data/images/chest_64.csv", "results/cxr/model.safetensors"]
-    names += ["results/cxr/samples.npy", "results/cxr/samples.png", "results/cxr/loss.svg", "results/fid_cxr.json"]
+    names = ["data/images/chest_64.npy", "data/images/chest_64.csv", "results/fid_cxr.json"]
+    made = ("trained.safetensors", "model.safetensors", "samples.npy", "samples.png", "loss.svg")
+    names += [f"results/cxr/{name}" for name in made]
     for name in names:
         assert files.sha256(tmp_path / name) == files.sha256(finished / name), name
 
@@ -158,7 +171,7 @@ def training_process(parent):
 def test_killed_and_started_again_gives_the_same_model(finished, tmp_path, victim):
     folder = copied(finished, tmp_path)
     longer = {"train": SMALL["train"] | {"steps": 150, "checkpoint_every": 2}}
-    target = "results/cxr/model.safetensors"
+    target = "results/cxr/trained.safetensors"
     undisturbed = copied(finished, tmp_path / "undisturbed")
     assert run(undisturbed, target, **longer).returncode == 0
 

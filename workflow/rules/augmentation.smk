@@ -41,9 +41,9 @@ use rule train as generator with:
     input:
         **FRACTION,
     output:
-        model="results/{name}/subsets/{fraction}/model.safetensors",
+        trained="results/{name}/subsets/{fraction}/trained.safetensors",
         metrics="results/{name}/subsets/{fraction}/train.jsonl",
-        record="results/{name}/subsets/{fraction}/model.record.json",
+        record="results/{name}/subsets/{fraction}/trained.record.json",
     log:
         "logs/generator/{name}_{fraction}.log",
     benchmark:
@@ -51,6 +51,19 @@ use rule train as generator with:
     params:
         settings=generator_settings,
         launcher=launcher,
+
+
+use rule calibrate as calibrate_generator with:
+    input:
+        **FRACTION,
+        trained="results/{name}/subsets/{fraction}/trained.safetensors",
+    output:
+        model="results/{name}/subsets/{fraction}/model.safetensors",
+        record="results/{name}/subsets/{fraction}/model.record.json",
+    log:
+        "logs/calibrate_generator/{name}_{fraction}.log",
+    benchmark:
+        "benchmarks/calibrate_generator/{name}_{fraction}.tsv"
 
 
 rule synthetic:

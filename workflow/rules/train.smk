@@ -1,5 +1,6 @@
 # Takes:  the image store of the experiment
-# Gives:  results/<name>/model.safetensors: averaged and last weights; train.jsonl: the loss of each step
+# Gives:  results/<name>/trained.safetensors: averaged and last weights; train.jsonl: the loss of each step
+#         results/<name>/model.safetensors: the averaged weights, and how samples are to be drawn with them
 # A run that was killed goes on from its last checkpoint, under results/<name>/work/. Where jobs have a time limit, the
 # resource slice_minutes ends a slice of it sooner, and the next attempt goes on.
 
@@ -8,9 +9,9 @@ rule train:
     input:
         **STORE,
     output:
-        model="results/{name}/model.safetensors",
+        trained="results/{name}/trained.safetensors",
         metrics="results/{name}/train.jsonl",
-        record="results/{name}/model.record.json",
+        record="results/{name}/trained.record.json",
     log:
         "logs/train/{name}.log",
     benchmark:
@@ -31,4 +32,30 @@ rule train:
         "export SCANSYNTH_SLICE_MINUTES=${{SCANSYNTH_SLICE_MINUTES:-{resources.slice_minutes}}};"
         " {params.launcher} -m scansynth.train --settings {params.settings:q}"
         + options(STORE)
-        + " --model {output.model} --metrics {output.metrics} 2>&1 | tee {log}"
+        + " --trained {output.trained} --metrics {output.metrics} 2>&1 | tee {log}"
+
+
+# A rule of its own: how samples are drawn can be changed without training anew.
+rule calibrate:
+    input:
+        **STORE,
+        trained="results/{name}/trained.safetensors",
+    output:
+        model="results/{name}/model.safetensors",
+        record="results/{name}/model.record.json",
+    log:
+        "logs/calibrate/{name}.log",
+    benchmark:
+        "benchmarks/calibrate/{name}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: CORES
+    resources:
+        mem_mb=memory(6000),
+        runtime=60,
+    params:
+        settings=settings("calibrate"),
+    shell:
+        "python -m scansynth.calibrate --settings {params.settings:q}"
+        + options([*STORE, "trained"])
+        + " --model {output.model} 2>&1 | tee {log}"

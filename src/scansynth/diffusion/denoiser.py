@@ -15,7 +15,7 @@ from scansynth.sections import Diffusion, Network
 class Denoiser(nn.Module):
     """D(x, log-SNR) = base + scale * network, band by band of the prior's wavelet coefficients.
 
-    ``autoguidance`` and ``calibration`` are what samples are drawn with beside it: see ``guidance``.
+    ``calibration`` is what samples are drawn with beside it: see ``guidance``.
 
     With y = x / alpha = x_0 + noise:
 
@@ -43,7 +43,7 @@ class Denoiser(nn.Module):
         self.prior = GaussianPrior(channels, size, conditions, network.wavelet, kinds)
         octaves = octave_weights(self.prior.packet.levels, self.prior.within.levels)
         self.register_buffer("octaves", octaves.repeat(channels), persistent=False)
-        self.calibration, self.autoguidance = Calibration(channels, size, self.sde), diffusion.autoguidance
+        self.calibration = Calibration(channels, size, self.sde)
         self.network = networks.make(2 * channels, channels, conditions, size, network)
 
     def forward(

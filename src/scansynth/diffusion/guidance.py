@@ -24,7 +24,7 @@ def guided(
     condition alike, and where it is lower it changes nothing that is to be seen (Kynkaanniemi et al., Applying Guidance
     in a Limited Interval, 2024).
 
-    Autoguidance (``diffusion.autoguidance``) is away from a worse denoiser (Karras et al., Guiding a Diffusion Model
+    Autoguidance (``calibrate.autoguidance``) is away from a worse denoiser (Karras et al., Guiding a Diffusion Model
     with a Bad Version of Itself, 2024), for which the prior's linear one is at hand: what a short training has found of
     texture is too faint. What power is then still amiss, ``calibration`` adds.
     """
@@ -40,7 +40,7 @@ def guided(
         return other + guidance * (toward - other)
 
     def denoise(x: Tensor, log_snr: Tensor) -> Tensor:
-        led = torch.lerp(prior(x, log_snr), asked(x, log_snr), denoiser.autoguidance)
+        led = torch.lerp(prior(x, log_snr), asked(x, log_snr), denoiser.calibration.autoguidance)
         return led + denoiser.calibration(x / alpha(log_snr).to(x) - mean, log_snr)
 
     return denoise

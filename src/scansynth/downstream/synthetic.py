@@ -6,7 +6,7 @@ from scansynth import model, stage
 from scansynth.downstream.task import task_of
 from scansynth.files import read_json
 from scansynth.store import read_table
-from scansynth.synthesise import draw_conditions, on_best_device, synthesise, wanted, write_samples
+from scansynth.synthesise import draw_conditions, synthesise, wanted, write_samples
 
 
 def seed_of(purpose: str, seed: int) -> int:
@@ -24,7 +24,7 @@ def work(job: stage.Job) -> None:
     conditions = draw_conditions(rows, options.images, seed_of("conditions", options.seed))
     conditions += draw_conditions(rare, more, seed_of("rare conditions", options.seed))
     denoiser, description = model.load(job.inputs["model"])
-    denoiser, facts = on_best_device(denoiser)
+    denoiser, facts = model.on_best_device(denoiser)
     seed = seed_of("augmentation", options.seed)
     how = job.settings.sample.model_copy(update={"seed": seed, "guidance": options.guidance, "count": len(conditions)})
     write_samples(job, synthesise(denoiser, *wanted(description, conditions), how), conditions)

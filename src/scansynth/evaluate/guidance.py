@@ -27,7 +27,7 @@ from scansynth.evaluate.report import header
 from scansynth.evaluate.tradeoff import draw
 from scansynth.files import write_json
 from scansynth.store import Store, open_store
-from scansynth.synthesise import draw_conditions, on_best_device, synthesise, wanted, write_samples
+from scansynth.synthesise import draw_conditions, synthesise, wanted, write_samples
 from scansynth.synthesise_guided import at_scale
 
 RULE = (
@@ -143,7 +143,7 @@ def fresh(job: stage.Job, store: Store, scale: float) -> ImageSet:
     options = at_scale(job.settings, scale, job.settings.guidance.seed + 1)
     denoiser, description = model.load(job.inputs["model"])
     rows = draw_conditions(store.table, options.count, options.seed, "test")
-    denoiser, facts = on_best_device(denoiser)
+    denoiser, facts = model.on_best_device(denoiser)
     job.facts |= facts | {"guidance": scale, "seed": options.seed}
     pixels = synthesise(denoiser, *wanted(description, rows), options)
     write_samples(job, pixels, rows)

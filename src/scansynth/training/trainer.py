@@ -1,20 +1,17 @@
 """A training run: its state, one step of it, and the choice among the averages of its weights."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from scansynth import model
 from scansynth.config import Settings
 from scansynth.device import best_device, repeatable, resolve_compile, resolve_precision
-from scansynth.diffusion.calibration import EVALUATIONS
 from scansynth.diffusion.denoiser import Denoiser
-from scansynth.diffusion.guidance import guided
 from scansynth.errors import ScansynthError
 from scansynth.networks.ema import PowerEMA, assign
 from scansynth.store import Store, evenly
@@ -23,10 +20,9 @@ from scansynth.training.muon import Muon
 from scansynth.training.parallel import Group, tree_sum
 from scansynth.training.schedule import schedule
 
-PRIOR_IMAGES = 10_000  # images, at most, that the Gaussian prior is fitted to, and the sampler calibrated to
+PRIOR_IMAGES = 10_000  # images, at most, that the Gaussian prior is fitted to
 # Fewer test images than this could be drawn as one image by a bootstrap, which has no spread.
 LEAST_IMAGES = {"train": 10, "val": 1, "test": 10}
-PILOT_BATCH = 16  # of the pilot's samples drawn at once
 VALIDATION_IMAGES = 64  # held-out images, at most, of the validation loss
 LATE = 0.75  # share of the run after which every validation is of all averages, and the best one is kept
 
@@ -157,36 +153,6 @@ class Trainer:
         """The denoiser with the weights that validation chose."""
         assign(self.averaged, self.chosen)
         return self.averaged
-
-    @torch.no_grad()
-    def calibrate(self) -> None:
-        """Calibrate the sampler of ``result`` by ``pilot`` samples of what training images show."""
-        denoiser, count = self.result(), self.options.pilot
-        if not count:
-            return
-        denoiser.calibration.gain.zero_()  # what the pilot is drawn by is not calibrated
-        random = np.random.default_rng([self.options.seed, 2**33])
-        shown = self.batches.conditions[random.choice(self.batches.indices, count)].to(self.device)
-        white = torch.from_numpy(random.standard_normal((count, *denoiser.shape), dtype=np.float32))
-        bar = tqdm(total=count * EVALUATIONS, desc="pilot", unit=" evaluations")
-
-        def in_batches(images: Tensor, function: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-            parts = []
-            for part, condition in zip(images.split(PILOT_BATCH), shown.split(PILOT_BATCH), strict=True):
-                parts.append(function(part.to(self.device), condition).cpu())
-                bar.update(len(part))
-            return torch.cat(parts)
-
-        def denoise(x: Tensor, log_snr: Tensor) -> Tensor:
-            return in_batches(x, lambda part, condition: guided(denoiser, condition)(part, log_snr))
-
-        calibration, mean = copy.deepcopy(denoiser.calibration).cpu(), denoiser.prior.mean_image().cpu()
-        clean = calibration.power(images(self.store, evenly(self.store.indices("train"), PRIOR_IMAGES)) - mean)
-        with bar:
-            lowest = denoiser.sde.grid(2)[0]
-            x = in_batches(white, lambda part, condition: denoiser.prior.draw(part, lowest, condition))
-            calibration.fit(denoise, x, clean, mean)
-        denoiser.calibration.load_state_dict(calibration.state_dict())
 
     def tensors(self) -> dict[str, Tensor]:
         """All that the rest of the run depends on, beside ``about``."""

@@ -1,0 +1,180 @@
+"""Calibration on Gaussian fields, whose denoiser and power spectrum are known; and of a trained model."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from scansynth import calibrate as stage
+from scansynth import files, model, train
+from scansynth.calibrate import MOST, calibrate, fit, power
+from scansynth.diffusion.calibration import LEVELS, Calibration
+from scansynth.diffusion.solvers import dpm_solver_2m, extrapolated, levels, towards
+from scansynth.diffusion.vp_sde import VPSDE, alpha, sigma
+from scansynth.evaluate.anatomy.spectrum import radial_power
+from scansynth.sections import Calibrate
+from scansynth.store import open_store
+
+NETWORK = {"base_channels": 32, "multipliers": [1], "attention": [False], "blocks": 1, "wavelet_levels": 2}
+SIZE = 32
+SDE = VPSDE(9.0, -5.0, 0.0)
+MEAN = torch.linspace(-0.5, 0.5, SIZE).expand(1, SIZE, SIZE)
+
+
+@pytest.fixture
+def calibration():
+    return Calibration(1, SIZE, SDE)
+
+
+def field(calibration, n, seed):
+    """Images around MEAN whose power falls with frequency, and that power by place in the plane of frequencies."""
+    spectrum = 40 / (1 + calibration.ring.float()) ** 2.5
+    white = torch.randn(n, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(seed))
+    return MEAN + torch.fft.irfft2(torch.fft.rfft2(white) * spectrum.sqrt(), s=(SIZE, SIZE)), spectrum
+
+
+def wiener(spectrum):
+    """The denoiser of a field of that power."""
+
+    def denoise(x, log_snr):
+        y = torch.fft.rfft2(x / alpha(log_snr).to(x) - MEAN)
+        return MEAN + torch.fft.irfft2(y * spectrum / (spectrum + torch.exp(-log_snr).to(x)), s=(SIZE, SIZE))
+
+    return denoise
+
+
+def start(calibration, n, seed):
+    """Draws of the process at its lowest log-SNR."""
+    low = torch.tensor(SDE.log_snr_min)
+    noise = torch.randn(n, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(seed + 1))
+    return alpha(low) * field(calibration, n, seed)[0] + sigma(low) * noise
+
+
+def calibrated(calibration, denoise):
+    return lambda x, log_snr: denoise(x, log_snr) + calibration(x / alpha(log_snr).to(x) - MEAN, log_snr)
+
+
+def test_white_noise_has_a_power_of_one(calibration):
+    found = power(torch.randn(2000, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(0)), calibration.ring)
+    assert found.shape == (1, SIZE // 2 + 1) and found.dtype == torch.float64
+    assert (found - 1).abs().max() < 0.05
+    assert (found - 1).abs()[:, 4:].max() < 0.02
+
+
+def test_power_is_that_of_the_texture_which_is_reported(calibration):
+    """But for the constant, which is 0 there, and rings 0 and 1, into which it leaks."""
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 1, SIZE, SIZE), dtype=np.uint8)
+    images = torch.from_numpy(pixels).float()
+    found = power(images - images.mean((2, 3), keepdim=True), calibration.ring)
+    reported = radial_power(pixels).mean(0)
+    np.testing.assert_allclose(found[0, 2:-1], reported[1:-1], rtol=1e-5)
+
+
+def test_power_of_two_channels_and_in_common():
+    calibration = Calibration(2, SIZE, SDE)
+    images = torch.randn(70, 2, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    each = power(images * torch.tensor([1.0, 3.0])[:, None, None], calibration.ring)
+    alone = power(images, calibration.ring)
+    torch.testing.assert_close(each, alone * torch.tensor([[1.0], [9.0]], dtype=torch.float64), rtol=1e-5, atol=0)
+    torch.testing.assert_close(power(images, calibration.ring, -2 * images), -2 * alone, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("known", [0.5, 0.8, 1.4])
+def test_samples_of_a_wrong_denoiser_get_the_right_power(calibration, known):
+    """It takes the field for one of ``known`` times its power: left alone, its samples have too little, or too much."""
+    images, spectrum = field(calibration, 4000, 0)
+    wrong, right = wiener(spectrum * known), power(images - MEAN, calibration.ring)
+    fit(calibration, SDE, wrong, start(calibration, 2000, 2), right, MEAN)
+    x = start(calibration, 2000, 4)
+    ratios = [
+        (power(dpm_solver_2m(denoise, SDE, x, 16, None) - MEAN, calibration.ring) / right)[0, 1:9]
+        for denoise in (wrong, calibrated(calibration, wrong))
+    ]
+    assert (ratios[0] - 1).abs().min() > 0.1
+    assert (ratios[1] - 1).abs().max() < 0.1
+    assert (ratios[1] - 1).abs()[1:].max() < 0.03
+
+
+def test_it_leaves_a_right_denoiser_alone(calibration):
+    images, spectrum = field(calibration, 4000, 0)
+    fit(calibration, SDE, wiener(spectrum), start(calibration, 4000, 2), power(images - MEAN, calibration.ring), MEAN)
+    assert calibration.gain.abs().max() < 0.04
+    assert not calibration.gain[:, :, 0].any() and not calibration.gain[-1].any()
+
+
+def test_it_holds_for_other_numbers_of_evaluations(calibration):
+    images, spectrum = field(calibration, 4000, 0)
+    wrong, right = wiener(spectrum * 0.6), power(images - MEAN, calibration.ring)
+    fit(calibration, SDE, wrong, start(calibration, 2000, 2), right, MEAN)
+    for steps in (12, 60):
+        x = dpm_solver_2m(calibrated(calibration, wrong), SDE, start(calibration, 2000, 4), steps, None)
+        assert ((power(x - MEAN, calibration.ring) / right)[0, 1:9] - 1).abs().max() < 0.12
+
+
+def test_a_step_gains_no_more_than_it_may(calibration):
+    """Of a denoiser that knows nothing nothing can be made: the pilot doesn't run off."""
+    images, _ = field(calibration, 200, 0)
+    clean = power(50 * images - MEAN, calibration.ring)
+    fit(calibration, SDE, lambda x, log_snr: MEAN.expand_as(x), x := start(calibration, 200, 2), clean, MEAN)
+    assert calibration.gain.isfinite().all()
+    at = levels(SDE, LEVELS)
+    share = -torch.expm1((at[0] - at[1]) / 2)
+    plain, led = (
+        towards(extrapolated(denoise(x, at[0]), at[0], at[1], None), x, at[0], at[1]) / alpha(at[1]).float() - MEAN
+        for denoise in (lambda x, log_snr: MEAN.expand_as(x), calibrated(calibration, lambda x, _: MEAN.expand_as(x)))
+    )
+    assert share > 0.1
+    # To first order: the square of what is added is left out.
+    assert (power(led, calibration.ring) / power(plain, calibration.ring)).max() < (1 + MOST) ** 2 + 0.1
+
+
+@pytest.fixture
+def trained(tiny_store, monkeypatch):
+    """The tiny store, and beside it, in the working folder, a model that has seen 3 batches of it."""
+    monkeypatch.chdir(tiny_store.parents[2])
+    options = ["--settings", json.dumps({"network": NETWORK, "diffusion": {}, "train": {"steps": 3, "batch": 4}})]
+    train.main([*options, *store_files(tiny_store), "--trained", "trained.safetensors", "--metrics", "train.jsonl"])
+    return tiny_store
+
+
+def store_files(path):
+    return [
+        word
+        for name, suffix in (("pixels", ".npy"), ("table", ".csv"), ("manifest", ".json"))
+        for word in (f"--{name}", str(path.with_suffix(suffix)))
+    ]
+
+
+def run(store, name, **options):
+    told = ["--settings", json.dumps({"calibrate": options}), *store_files(store)]
+    stage.main([*told, "--trained", "trained.safetensors", "--model", f"{name}.safetensors"])
+    return files.sha256(Path(f"{name}.safetensors"))
+
+
+def test_a_model_is_the_trained_one_calibrated(trained):
+    assert run(trained, "one", pilot=40) == run(trained, "two", pilot=40) != run(trained, "other", pilot=40, seed=1)
+    before, after = (model.load(Path(f"{name}.safetensors")) for name in ("trained", "one"))
+    weights = [each.state_dict() for each, _ in (before, after)]
+    differing = {name for name in weights[0] if not torch.equal(weights[0][name], weights[1][name])}
+    assert differing == {"calibration.gain", "calibration.log_snr", "calibration.autoguidance"}
+    assert after[0].calibration.autoguidance == torch.tensor(1.2)
+    assert after[1] == before[1] | {"calibrate": {"autoguidance": 1.2, "pilot": 40, "seed": 0}}
+    assert not any(name.startswith("last.") for name in load_file("one.safetensors"))
+
+
+def test_without_a_pilot_there_are_no_gains(trained):
+    run(trained, "plain", pilot=0, autoguidance=1.1)
+    calibration = model.load(Path("plain.safetensors"))[0].calibration
+    assert not calibration.gain.any() and calibration.autoguidance == torch.tensor(1.1)
+
+
+def test_it_is_calibrated_anew(trained):
+    """What an earlier calibration has found is not what the next one starts from."""
+    denoiser, store, options = model.load(Path("trained.safetensors"))[0], open_store(trained), Calibrate(pilot=20)
+    calibrate(denoiser, store, options)
+    first = denoiser.calibration.gain.clone()
+    calibrate(denoiser, store, options)
+    assert first.any() and torch.equal(denoiser.calibration.gain, first)
