@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from scansynth import calibrate as stage
 from scansynth import files, model, train
 from scansynth.calibrate import MOST, calibrate, fit, power
-from scansynth.diffusion.calibration import LEVELS, Calibration
+from scansynth.diffusion.calibration import AXES, LEVELS, Calibration
 from scansynth.diffusion.solvers import dpm_solver_2m, extrapolated, levels, towards
 from scansynth.diffusion.vp_sde import VPSDE, alpha, sigma
 from scansynth.evaluate.anatomy.spectrum import radial_power
@@ -31,7 +31,8 @@ def calibration():
 
 def field(calibration, n, seed):
     """Images around MEAN whose power falls with frequency, and that power by place in the plane of frequencies."""
-    spectrum = 40 / (1 + calibration.ring.float()) ** 2.5
+    frequency = SIZE * torch.hypot(torch.fft.fftfreq(SIZE)[:, None], torch.fft.rfftfreq(SIZE))
+    spectrum = 40 / (1 + frequency) ** 2.5
     white = torch.randn(n, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(seed))
     return MEAN + torch.fft.irfft2(torch.fft.rfft2(white) * spectrum.sqrt(), s=(SIZE, SIZE)), spectrum
 
@@ -58,39 +59,39 @@ def calibrated(calibration, denoise):
 
 
 def test_white_noise_has_a_power_of_one(calibration):
-    found = power(torch.randn(2000, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(0)), calibration.ring)
-    assert found.shape == (1, SIZE // 2 + 1) and found.dtype == torch.float64
+    found = power(torch.randn(10_000, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(0)), calibration.band)
+    assert found.shape == (1, int(calibration.band.max()) + 1) and found.dtype == torch.float64
     assert (found - 1).abs().max() < 0.05
-    assert (found - 1).abs()[:, 4:].max() < 0.02
+    assert (found - 1).abs()[:, 4 : SIZE // 2 + 1].max() < 0.02
 
 
 def test_power_is_that_of_the_texture_which_is_reported(calibration):
-    """But for the constant, which is 0 there, and rings 0 and 1, into which it leaks."""
+    """There, rings are whole; but for the constant, which is 0 there, and rings 0 and 1, into which it leaks."""
     pixels = np.random.default_rng(0).integers(0, 256, (5, 1, SIZE, SIZE), dtype=np.uint8)
     images = torch.from_numpy(pixels).float()
-    found = power(images - images.mean((2, 3), keepdim=True), calibration.ring)
+    found = power(images - images.mean((2, 3), keepdim=True), calibration.band)
     reported = radial_power(pixels).mean(0)
-    np.testing.assert_allclose(found[0, 2:-1], reported[1:-1], rtol=1e-5)
+    np.testing.assert_allclose(found[0, 2:AXES], reported[1 : AXES - 1], rtol=1e-5)
 
 
 def test_power_of_two_channels_and_in_common():
     calibration = Calibration(2, SIZE, SDE)
     images = torch.randn(70, 2, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
-    each = power(images * torch.tensor([1.0, 3.0])[:, None, None], calibration.ring)
-    alone = power(images, calibration.ring)
+    each = power(images * torch.tensor([1.0, 3.0])[:, None, None], calibration.band)
+    alone = power(images, calibration.band)
     torch.testing.assert_close(each, alone * torch.tensor([[1.0], [9.0]], dtype=torch.float64), rtol=1e-5, atol=0)
-    torch.testing.assert_close(power(images, calibration.ring, -2 * images), -2 * alone, rtol=1e-5, atol=0)
+    torch.testing.assert_close(power(images, calibration.band, -2 * images), -2 * alone, rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("known", [0.5, 0.8, 1.4])
 def test_samples_of_a_wrong_denoiser_get_the_right_power(calibration, known):
     """It takes the field for one of ``known`` times its power: left alone, its samples have too little, or too much."""
     images, spectrum = field(calibration, 4000, 0)
-    wrong, right = wiener(spectrum * known), power(images - MEAN, calibration.ring)
+    wrong, right = wiener(spectrum * known), power(images - MEAN, calibration.band)
     fit(calibration, SDE, wrong, start(calibration, 2000, 2), right, MEAN)
     x = start(calibration, 2000, 4)
     ratios = [
-        (power(dpm_solver_2m(denoise, SDE, x, 16, None) - MEAN, calibration.ring) / right)[0, 1:9]
+        (power(dpm_solver_2m(denoise, SDE, x, 16, None) - MEAN, calibration.band) / right)[0, 1:9]
         for denoise in (wrong, calibrated(calibration, wrong))
     ]
     assert (ratios[0] - 1).abs().min() > 0.1
@@ -98,26 +99,41 @@ def test_samples_of_a_wrong_denoiser_get_the_right_power(calibration, known):
     assert (ratios[1] - 1).abs()[1:].max() < 0.03
 
 
+def test_lines_along_rows_and_columns_go(calibration):
+    """The denoiser takes the field for one with too much power there, and so its samples have it."""
+    images, spectrum = field(calibration, 4000, 0)
+    lines = spectrum * torch.where(calibration.band > SIZE // 2, 1.5, 1.0)
+    wrong, right = wiener(lines), power(images - MEAN, calibration.band)
+    fit(calibration, SDE, wrong, start(calibration, 2000, 2), right, MEAN)
+    x = start(calibration, 2000, 4)
+    before, after = (
+        (power(dpm_solver_2m(denoise, SDE, x, 16, None) - MEAN, calibration.band) / right)[0, SIZE // 2 + 1 :]
+        for denoise in (wrong, calibrated(calibration, wrong))
+    )
+    assert before.min() > 1.2
+    assert (after - 1).abs().max() < 0.1
+
+
 def test_it_leaves_a_right_denoiser_alone(calibration):
     images, spectrum = field(calibration, 4000, 0)
-    fit(calibration, SDE, wiener(spectrum), start(calibration, 4000, 2), power(images - MEAN, calibration.ring), MEAN)
+    fit(calibration, SDE, wiener(spectrum), start(calibration, 4000, 2), power(images - MEAN, calibration.band), MEAN)
     assert calibration.gain.abs().max() < 0.04
     assert not calibration.gain[:, :, 0].any() and not calibration.gain[-1].any()
 
 
 def test_it_holds_for_other_numbers_of_evaluations(calibration):
     images, spectrum = field(calibration, 4000, 0)
-    wrong, right = wiener(spectrum * 0.6), power(images - MEAN, calibration.ring)
+    wrong, right = wiener(spectrum * 0.6), power(images - MEAN, calibration.band)
     fit(calibration, SDE, wrong, start(calibration, 2000, 2), right, MEAN)
     for steps in (12, 60):
         x = dpm_solver_2m(calibrated(calibration, wrong), SDE, start(calibration, 2000, 4), steps, None)
-        assert ((power(x - MEAN, calibration.ring) / right)[0, 1:9] - 1).abs().max() < 0.12
+        assert ((power(x - MEAN, calibration.band) / right)[0, 1:9] - 1).abs().max() < 0.12
 
 
 def test_a_step_gains_no_more_than_it_may(calibration):
     """Of a denoiser that knows nothing nothing can be made: the pilot doesn't run off."""
     images, _ = field(calibration, 200, 0)
-    clean = power(50 * images - MEAN, calibration.ring)
+    clean = power(50 * images - MEAN, calibration.band)
     fit(calibration, SDE, lambda x, log_snr: MEAN.expand_as(x), x := start(calibration, 200, 2), clean, MEAN)
     assert calibration.gain.isfinite().all()
     at = levels(SDE, LEVELS)
@@ -128,7 +144,7 @@ def test_a_step_gains_no_more_than_it_may(calibration):
     )
     assert share > 0.1
     # To first order: the square of what is added is left out.
-    assert (power(led, calibration.ring) / power(plain, calibration.ring)).max() < (1 + MOST) ** 2 + 0.1
+    assert (power(led, calibration.band) / power(plain, calibration.band)).max() < (1 + MOST) ** 2 + 0.1
 
 
 @pytest.fixture

@@ -57,7 +57,7 @@ def calibrate(denoiser: Denoiser, store: Store, options: Calibrate) -> None:
     def denoise(x: Tensor, log_snr: Tensor) -> Tensor:
         return in_batches(x, lambda part, condition: guided(denoiser, condition)(part, log_snr))
 
-    clean = power(images(store, evenly(store.indices("train"), IMAGES)) - mean, calibration.ring)
+    clean = power(images(store, evenly(store.indices("train"), IMAGES)) - mean, calibration.band)
     with bar:
         lowest = denoiser.sde.grid(2)[0]
         x = in_batches(white, lambda part, condition: denoiser.prior.draw(part, lowest, condition))
@@ -75,7 +75,7 @@ def fit(calibration: Calibration, sde: VPSDE, denoise: Denoise, x: Tensor, clean
         sde: the process.
         denoise: what the sampler follows, (x, log-SNR) -> mean of x_0, without gains.
         x: draws of the process at the lowest log-SNR, (n, channels, size, size).
-        clean: ``power`` of clean images about their mean, (channels, rings).
+        clean: ``power`` of clean images about their mean, (channels, bands).
         mean: of these images, (channels, size, size).
     """
     history = None
@@ -85,9 +85,9 @@ def fit(calibration: Calibration, sde: VPSDE, denoise: Denoise, x: Tensor, clean
         reached = towards(extrapolated(denoised, now, after, history), x, now, after) / alpha(after).to(x) - mean
         # What arrives there of a correction: the step's share, and the extrapolation's.
         share = -torch.expm1((now - after) / 2) * (1 + ahead(now, after, history))
-        found = power(reached, calibration.ring)
+        found = power(reached, calibration.band)
         wanted = (clean + torch.exp(-after)).clamp((1 - MOST) ** 2 * found, (1 + MOST) ** 2 * found)
-        gain = (wanted - found) / (2 * share * power(reached, calibration.ring, deviation))
+        gain = (wanted - found) / (2 * share * power(reached, calibration.band, deviation))
         # Not of the mean grey level, one number an image, whose power in a pilot is left to chance.
         calibration.gain[number, :, 1:] = gain[:, 1:].to(calibration.gain)
         denoised = denoised + calibration(deviation, now)
@@ -95,21 +95,21 @@ def fit(calibration: Calibration, sde: VPSDE, denoise: Denoise, x: Tensor, clean
         history = denoised, now
 
 
-def power(images: Tensor, ring: Tensor, others: Tensor | None = None) -> Tensor:
+def power(images: Tensor, band: Tensor, others: Tensor | None = None) -> Tensor:
     """Mean power of ``images`` (n, channels, size, size) by frequency, or their common one with ``others``.
 
-    By the ``ring`` (size, size // 2 + 1) that a frequency is in: (channels, rings), float64, where white noise of unit
+    By the ``band`` (size, size // 2 + 1) that a frequency is in: (channels, bands), float64, where white noise of unit
     variance has 1 in each. The borders, which would leak into all frequencies, are left out by a window.
     """
-    size, flat = len(ring), ring.flatten()
+    size, flat = len(band), band.flatten()
     window = torch.hann_window(size, periodic=False)
     window = window[:, None] * window
     window /= window.square().mean().sqrt()
-    total = torch.zeros(images.shape[1], *ring.shape, dtype=torch.float64)
+    total = torch.zeros(images.shape[1], *band.shape, dtype=torch.float64)
     for each in zip(*(a.split(SPECTRA) for a in (images, images if others is None else others)), strict=True):
         one, other = (torch.fft.rfft2(part * window) for part in each)
         total += (one * other.conj()).real.sum(0)
-    sums = total.new_zeros(images.shape[1], size // 2 + 1).index_add_(1, flat, total.flatten(1))
+    sums = total.new_zeros(images.shape[1], int(band.max()) + 1).index_add_(1, flat, total.flatten(1))
     return sums / (torch.bincount(flat) * len(images) * size**2)
 
 

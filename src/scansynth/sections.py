@@ -184,7 +184,7 @@ class Calibrate(Section):
         1.2, description="Scale of the samples' guidance away from the prior's linear denoiser; 1 is none."
     )
     pilot: Annotated[int, Field(ge=0)] = Field(
-        512,
+        1024,
         description="Samples drawn beforehand, by which the power spectrum of all later ones is led to the training "
         "images'; 0: none.",
     )
