@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from scansynth import calibrate as stage
 from scansynth import files, model, train
-from scansynth.calibrate import MOST, calibrate, fit, power
+from scansynth.calibrate import MOST, calibrate
 from scansynth.diffusion.calibration import AXES, LEVELS, Calibration
 from scansynth.diffusion.solvers import dpm_solver_2m, extrapolated, levels, towards
 from scansynth.diffusion.vp_sde import VPSDE, alpha, sigma
@@ -54,6 +54,16 @@ def start(calibration, n, seed):
     return alpha(low) * field(calibration, n, seed)[0] + sigma(low) * noise
 
 
+def power(images, band, others=None):
+    """Power of ``images`` by band, or their common one with ``others``."""
+    parts = [batch.split(64) for batch in (images, images if others is None else others)]
+    return stage.power(zip(*parts, strict=True), band)[others is not None]
+
+
+def fit(calibration, denoise, x, clean):
+    stage.fit(calibration, SDE, lambda _, x, log_snr: denoise(x, log_snr), list(x.split(64)), clean, MEAN)
+
+
 def calibrated(calibration, denoise):
     return lambda x, log_snr: denoise(x, log_snr) + calibration(x / alpha(log_snr).to(x) - MEAN, log_snr)
 
@@ -88,7 +98,7 @@ def test_samples_of_a_wrong_denoiser_get_the_right_power(calibration, known):
     """It takes the field for one of ``known`` times its power: left alone, its samples have too little, or too much."""
     images, spectrum = field(calibration, 4000, 0)
     wrong, right = wiener(spectrum * known), power(images - MEAN, calibration.band)
-    fit(calibration, SDE, wrong, start(calibration, 2000, 2), right, MEAN)
+    fit(calibration, wrong, start(calibration, 2000, 2), right)
     x = start(calibration, 2000, 4)
     ratios = [
         (power(dpm_solver_2m(denoise, SDE, x, 16, None) - MEAN, calibration.band) / right)[0, 1:9]
@@ -104,7 +114,7 @@ def test_lines_along_rows_and_columns_go(calibration):
     images, spectrum = field(calibration, 4000, 0)
     lines = spectrum * torch.where(calibration.band > SIZE // 2, 1.5, 1.0)
     wrong, right = wiener(lines), power(images - MEAN, calibration.band)
-    fit(calibration, SDE, wrong, start(calibration, 2000, 2), right, MEAN)
+    fit(calibration, wrong, start(calibration, 2000, 2), right)
     x = start(calibration, 2000, 4)
     before, after = (
         (power(dpm_solver_2m(denoise, SDE, x, 16, None) - MEAN, calibration.band) / right)[0, SIZE // 2 + 1 :]
@@ -116,7 +126,7 @@ def test_lines_along_rows_and_columns_go(calibration):
 
 def test_it_leaves_a_right_denoiser_alone(calibration):
     images, spectrum = field(calibration, 4000, 0)
-    fit(calibration, SDE, wiener(spectrum), start(calibration, 4000, 2), power(images - MEAN, calibration.band), MEAN)
+    fit(calibration, wiener(spectrum), start(calibration, 4000, 2), power(images - MEAN, calibration.band))
     assert calibration.gain.abs().max() < 0.04
     assert not calibration.gain[:, :, 0].any() and not calibration.gain[-1].any()
 
@@ -124,7 +134,7 @@ def test_it_leaves_a_right_denoiser_alone(calibration):
 def test_it_holds_for_other_numbers_of_evaluations(calibration):
     images, spectrum = field(calibration, 4000, 0)
     wrong, right = wiener(spectrum * 0.6), power(images - MEAN, calibration.band)
-    fit(calibration, SDE, wrong, start(calibration, 2000, 2), right, MEAN)
+    fit(calibration, wrong, start(calibration, 2000, 2), right)
     for steps in (12, 60):
         x = dpm_solver_2m(calibrated(calibration, wrong), SDE, start(calibration, 2000, 4), steps, None)
         assert ((power(x - MEAN, calibration.band) / right)[0, 1:9] - 1).abs().max() < 0.12
@@ -134,7 +144,7 @@ def test_a_step_gains_no_more_than_it_may(calibration):
     """Of a denoiser that knows nothing nothing can be made: the pilot doesn't run off."""
     images, _ = field(calibration, 200, 0)
     clean = power(50 * images - MEAN, calibration.band)
-    fit(calibration, SDE, lambda x, log_snr: MEAN.expand_as(x), x := start(calibration, 200, 2), clean, MEAN)
+    fit(calibration, lambda x, log_snr: MEAN.expand_as(x), x := start(calibration, 200, 2), clean)
     assert calibration.gain.isfinite().all()
     at = levels(SDE, LEVELS)
     share = -torch.expm1((at[0] - at[1]) / 2)

@@ -8,7 +8,7 @@ the model: ``diffusion.calibration``.
 """
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -20,15 +20,14 @@ from scansynth.diffusion.calibration import LEVELS, Calibration
 from scansynth.diffusion.denoiser import Denoiser
 from scansynth.diffusion.guidance import guided
 from scansynth.diffusion.solvers import ahead, extrapolated, levels, towards
-from scansynth.diffusion.vp_sde import VPSDE, Denoise, alpha
+from scansynth.diffusion.vp_sde import VPSDE, alpha
 from scansynth.sections import Calibrate
 from scansynth.stage import Job, run
 from scansynth.store import Store, evenly, open_store
 from scansynth.training.batches import images
 
 MOST = 0.2  # share of the amplitude, at most, that a step of the pilot may gain or lose
-BATCH = 16  # images of the pilot that are drawn at once
-SPECTRA = 64  # images whose spectra are taken at once
+BATCH = 16  # images at once
 IMAGES = 10_000  # training images, at most, whose power the samples are to have
 
 
@@ -42,30 +41,31 @@ def calibrate(denoiser: Denoiser, store: Store, options: Calibrate) -> None:
         return
     device, mean = next(denoiser.parameters()).device, denoiser.prior.mean_image().cpu()
     random = np.random.default_rng([options.seed, 2**33])
-    indices = random.choice(store.indices("train"), options.pilot)
-    shown = torch.from_numpy(store.conditions[indices]).to(device)
-    white = torch.from_numpy(random.standard_normal((options.pilot, *denoiser.shape), dtype=np.float32))
-    bar = tqdm(total=options.pilot * LEVELS, desc="pilot", unit=" evaluations")
+    shown = torch.from_numpy(store.conditions[random.choice(store.indices("train"), options.pilot)])
+    conditions = shown.to(device).split(BATCH)
+    white = torch.from_numpy(random.standard_normal((options.pilot, *denoiser.shape), dtype=np.float32)).split(BATCH)
 
-    def in_batches(x: Tensor, function: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        parts = []
-        for part, condition in zip(x.split(BATCH), shown.split(BATCH), strict=True):
-            parts.append(function(part.to(device), condition).cpu())
-            bar.update(len(part))
-        return torch.cat(parts)
+    def draw(number: int) -> Tensor:
+        return denoiser.prior.draw(white[number].to(device), denoiser.sde.grid(2)[0], conditions[number]).cpu()
 
-    def denoise(x: Tensor, log_snr: Tensor) -> Tensor:
-        return in_batches(x, lambda part, condition: guided(denoiser, condition)(part, log_snr))
+    def denoise(number: int, x: Tensor, log_snr: Tensor) -> Tensor:
+        return guided(denoiser, conditions[number])(x.to(device), log_snr).cpu()
 
-    clean = power(images(store, evenly(store.indices("train"), IMAGES)) - mean, calibration.band)
-    with bar:
-        lowest = denoiser.sde.grid(2)[0]
-        x = in_batches(white, lambda part, condition: denoiser.prior.draw(part, lowest, condition))
-        fit(calibration, denoiser.sde, denoise, x, clean, mean)
+    indices = evenly(store.indices("train"), IMAGES)
+    real = (images(store, indices[i : i + BATCH]) - mean for i in range(0, len(indices), BATCH))
+    clean, _ = power(((batch, batch) for batch in real), calibration.band)
+    fit(calibration, denoiser.sde, denoise, [draw(number) for number in range(len(white))], clean, mean)
     denoiser.calibration.load_state_dict(calibration.state_dict())
 
 
-def fit(calibration: Calibration, sde: VPSDE, denoise: Denoise, x: Tensor, clean: Tensor, mean: Tensor) -> None:
+def fit(
+    calibration: Calibration,
+    sde: VPSDE,
+    denoise: Callable[[int, Tensor, Tensor], Tensor],
+    pilot: list[Tensor],
+    clean: Tensor,
+    mean: Tensor,
+) -> None:
     """Find the gains by a pilot: samples whose power is led, step by step, to that of clean images. On the CPU.
 
     The pilot's solver is DPM-Solver++(2M).
@@ -73,44 +73,56 @@ def fit(calibration: Calibration, sde: VPSDE, denoise: Denoise, x: Tensor, clean
     Args:
         calibration: whose gains are set.
         sde: the process.
-        denoise: what the sampler follows, (x, log-SNR) -> mean of x_0, without gains.
-        x: draws of the process at the lowest log-SNR, (n, channels, size, size).
+        denoise: what the sampler follows without gains, (number of the batch, x, log-SNR) -> mean of x_0.
+        pilot: batches of draws of the process at the lowest log-SNR, (n, channels, size, size) each.
         clean: ``power`` of clean images about their mean, (channels, bands).
         mean: of these images, (channels, size, size).
     """
+
+    def step(number: int, now: Tensor, after: Tensor) -> Tensor:
+        estimate = extrapolated(denoised[number], now, after, history and (history[0][number], history[1]))
+        return towards(estimate, pilot[number], now, after)
+
+    def deviation(x: Tensor, log_snr: Tensor) -> Tensor:
+        return x / alpha(log_snr).to(x) - mean
+
     history = None
     calibration.log_snr.copy_(levels(sde, LEVELS))
-    for number, (now, after) in enumerate(itertools.pairwise(calibration.log_snr.double())):
-        denoised, deviation = denoise(x, now), x / alpha(now).to(x) - mean
-        reached = towards(extrapolated(denoised, now, after, history), x, now, after) / alpha(after).to(x) - mean
+    bar = tqdm(list(itertools.pairwise(calibration.log_snr.double())), desc="pilot", unit=" levels")
+    for level, (now, after) in enumerate(bar):
+        denoised = [denoise(number, x, now) for number, x in enumerate(pilot)]
+        pairs = ((deviation(step(number, now, after), after), deviation(x, now)) for number, x in enumerate(pilot))
+        found, common = power(pairs, calibration.band)
         # What arrives there of a correction: the step's share, and the extrapolation's.
         share = -torch.expm1((now - after) / 2) * (1 + ahead(now, after, history))
-        found = power(reached, calibration.band)
         wanted = (clean + torch.exp(-after)).clamp((1 - MOST) ** 2 * found, (1 + MOST) ** 2 * found)
-        gain = (wanted - found) / (2 * share * power(reached, calibration.band, deviation))
+        gain = (wanted - found) / (2 * share * common)
         # Not of the mean grey level, one number an image, whose power in a pilot is left to chance.
-        calibration.gain[number, :, 1:] = gain[:, 1:].to(calibration.gain)
-        denoised = denoised + calibration(deviation, now)
-        x = towards(extrapolated(denoised, now, after, history), x, now, after)
+        calibration.gain[level, :, 1:] = gain[:, 1:].to(calibration.gain)
+        for number, x in enumerate(pilot):
+            denoised[number] = denoised[number] + calibration(deviation(x, now), now)
+        pilot = [step(number, now, after) for number in range(len(pilot))]
         history = denoised, now
 
 
-def power(images: Tensor, band: Tensor, others: Tensor | None = None) -> Tensor:
-    """Mean power of ``images`` (n, channels, size, size) by frequency, or their common one with ``others``.
+def power(pairs: Iterable[tuple[Tensor, Tensor]], band: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean power by frequency of the first ones of pairs of batches (n, channels, size, size), and their common one.
 
-    By the ``band`` (size, size // 2 + 1) that a frequency is in: (channels, bands), float64, where white noise of unit
-    variance has 1 in each. The borders, which would leak into all frequencies, are left out by a window.
+    By the ``band`` (size, size // 2 + 1) that a frequency is in: (channels, bands) both, float64, where white noise of
+    unit variance has 1 in each. The borders, which would leak into all frequencies, are left out by a window.
     """
-    size, flat = len(band), band.flatten()
+    size = len(band)
     window = torch.hann_window(size, periodic=False)
     window = window[:, None] * window
     window /= window.square().mean().sqrt()
-    total = torch.zeros(images.shape[1], *band.shape, dtype=torch.float64)
-    for each in zip(*(a.split(SPECTRA) for a in (images, images if others is None else others)), strict=True):
-        one, other = (torch.fft.rfft2(part * window) for part in each)
-        total += (one * other.conj()).real.sum(0)
-    sums = total.new_zeros(images.shape[1], int(band.max()) + 1).index_add_(1, flat, total.flatten(1))
-    return sums / (torch.bincount(flat) * len(images) * size**2)
+    count, totals = 0, torch.zeros(())
+    for pair in pairs:
+        one, other = (torch.fft.rfft2(batch * window) for batch in pair)
+        totals = totals + torch.stack([(one * each.conj()).real.sum(0, dtype=torch.float64) for each in (one, other)])
+        count += len(one)
+    sums = totals.new_zeros(*totals.shape[:2], int(band.max()) + 1)
+    sums.index_add_(2, band.flatten(), totals.flatten(2))
+    return tuple(sums / (torch.bincount(band.flatten()) * count * size**2))
 
 
 def work(job: Job) -> None:
