@@ -74,7 +74,8 @@ def fit(
         calibration: whose gains are set.
         sde: the process.
         denoise: what the sampler follows without gains, (number of the batch, x, log-SNR) -> mean of x_0.
-        pilot: batches of draws of the process at the lowest log-SNR, (n, channels, size, size) each.
+        pilot: batches of draws of the process at the lowest log-SNR, (n, channels, size, size) each; the samples take
+            their place.
         clean: ``power`` of clean images about their mean, (channels, bands).
         mean: of these images, (channels, size, size).
     """
@@ -101,7 +102,7 @@ def fit(
         calibration.gain[level, :, 1:] = gain[:, 1:].to(calibration.gain)
         for number, x in enumerate(pilot):
             denoised[number] = denoised[number] + calibration(deviation(x, now), now)
-        pilot = [step(number, now, after) for number in range(len(pilot))]
+            pilot[number] = step(number, now, after)
         history = denoised, now
 
 
