@@ -1,11 +1,12 @@
 """What the networks cost: parameters, peak memory and images a second, by configuration.
 
-``python tests/benchmarks/network.py [--quick] [--batch 8] [--steps 5] [--output FILE]``
+``python tests/benchmarks/network.py [--whole] [--batch 8] [--steps 5] [--output FILE]``
 
 Each figure is of a process of its own that trains (loss, gradients, AdamW) or samples (images of 16 evaluations), after
 two steps that are not counted, in the precision that ``train.precision: auto`` chooses and without torch.compile. MiB
 is what torch allocated at most on CUDA, and elsewhere the peak of the process's memory above that before the network
-was made. The whole grid is for a GPU; on a CPU it takes hours.
+was made. Configurations are the default network on gray images of 128 x 128, and those that differ in one thing;
+with --whole all that differ in any number of them, for a GPU: on a CPU it takes hours.
 
 Prints a table; writes JSON: the machine, and a row a configuration; one that failed says why.
 """
@@ -22,14 +23,13 @@ from pathlib import Path
 from scansynth.sections import Diffusion, Network
 
 GRID = {
-    "size": (64, 128, 256),
+    "size": (128, 64, 256),
     "channels": (1, 3),
     "base_channels": (32, 64),
-    "wavelet_levels": (0, 1, 2),
+    "wavelet_levels": (2, 1, 0),
     "checkpointing": (False, True),
     "architecture": ("unet", "monai"),
-}
-QUICK = GRID | {"size": (64,), "channels": (1,), "base_channels": (32,), "wavelet_levels": (2,)}
+}  # the first of each is the default
 CONDITIONS, EVALUATIONS, WARM_UP = 17, 16, 2
 FIGURES = ("parameters", "train_MiB", "train_images_a_second", "sample_MiB", "sample_images_a_second")
 
@@ -97,6 +97,14 @@ def fresh(task: str, chosen: dict, batch: int, steps: int) -> dict:
     return {f"{task}_failed": (ended.stderr.splitlines() or [f"status {ended.returncode}"])[-1]}
 
 
+def configurations(whole: bool) -> list[dict]:
+    """The default and what differs from it in one thing; or, if ``whole``, in any number of them."""
+    if whole:
+        return [dict(zip(GRID, values, strict=True)) for values in itertools.product(*GRID.values())]
+    default = {name: values[0] for name, values in GRID.items()}
+    return [default] + [default | {name: value} for name, values in GRID.items() for value in values[1:]]
+
+
 def table(rows: list[dict]) -> str:
     """The rows as text; a figure that is not there is a dash."""
     names = (*GRID, *FIGURES)
@@ -108,7 +116,7 @@ def table(rows: list[dict]) -> str:
 def main() -> None:
     """Run all, print and write the figures; with ``--task``, be one measurement's process."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="64 pixels, gray, the smallest networks")
+    parser.add_argument("--whole", action="store_true", help="all combinations")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--steps", type=int, default=5, help="steps that are counted")
     parser.add_argument("--output", type=Path)
@@ -119,9 +127,7 @@ def main() -> None:
         print(json.dumps(measure(options.task, options.configuration, options.batch, options.steps)))
         return
     found = {"batch": options.batch, "steps": options.steps, "rows": []}
-    grid = QUICK if options.quick else GRID
-    for values in itertools.product(*grid.values()):
-        chosen = dict(zip(grid, values, strict=True))
+    for chosen in configurations(options.whole):
         row = dict(chosen)
         for task in ("train", "sample"):
             row |= fresh(task, chosen, options.batch, options.steps)
