@@ -55,12 +55,12 @@ def start(calibration, n, seed):
 
 
 def power(images, band, others=None):
-    """Power of ``images`` by band, or their common one with ``others``."""
-    parts = [batch.split(64) for batch in (images, images if others is None else others)]
-    return stage.power(zip(*parts, strict=True), band)[others is not None]
+    """Mean power of ``images`` by band, or their common one with ``others``."""
+    return stage.power(images, band, others).mean(0)
 
 
-def fit(calibration, denoise, x, clean):
+def fit(calibration, denoise, x, images):
+    clean = stage.power(images - MEAN, calibration.band)
     stage.fit(calibration, SDE, lambda _, x, log_snr: denoise(x, log_snr), list(x.split(64)), clean, MEAN)
 
 
@@ -98,14 +98,14 @@ def test_samples_of_a_wrong_denoiser_get_the_right_power(calibration, known):
     """It takes the field for one of ``known`` times its power: left alone, its samples have too little, or too much."""
     images, spectrum = field(calibration, 4000, 0)
     wrong, right = wiener(spectrum * known), power(images - MEAN, calibration.band)
-    fit(calibration, wrong, start(calibration, 2000, 2), right)
+    fit(calibration, wrong, start(calibration, 2000, 2), images)
     x = start(calibration, 2000, 4)
     ratios = [
         (power(dpm_solver_2m(denoise, SDE, x, 16, None) - MEAN, calibration.band) / right)[0, 1:9]
         for denoise in (wrong, calibrated(calibration, wrong))
     ]
     assert (ratios[0] - 1).abs().min() > 0.1
-    assert (ratios[1] - 1).abs().max() < 0.1
+    assert (ratios[1] - 1).abs().max() < 0.12
     assert (ratios[1] - 1).abs()[1:].max() < 0.03
 
 
@@ -114,7 +114,7 @@ def test_lines_along_rows_and_columns_go(calibration):
     images, spectrum = field(calibration, 4000, 0)
     lines = spectrum * torch.where(calibration.band > SIZE // 2, 1.5, 1.0)
     wrong, right = wiener(lines), power(images - MEAN, calibration.band)
-    fit(calibration, wrong, start(calibration, 2000, 2), right)
+    fit(calibration, wrong, start(calibration, 2000, 2), images)
     x = start(calibration, 2000, 4)
     before, after = (
         (power(dpm_solver_2m(denoise, SDE, x, 16, None) - MEAN, calibration.band) / right)[0, SIZE // 2 + 1 :]
@@ -126,15 +126,26 @@ def test_lines_along_rows_and_columns_go(calibration):
 
 def test_it_leaves_a_right_denoiser_alone(calibration):
     images, spectrum = field(calibration, 4000, 0)
-    fit(calibration, wiener(spectrum), start(calibration, 4000, 2), power(images - MEAN, calibration.band))
+    fit(calibration, wiener(spectrum), start(calibration, 4000, 2), images)
     assert calibration.gain.abs().max() < 0.04
     assert not calibration.gain[:, :, 0].any() and not calibration.gain[-1].any()
+
+
+@pytest.mark.parametrize(("pilot", "real"), [(64, 4000), (2000, 10), (2000, 140)])
+def test_what_chance_explains_is_not_put_right(calibration, pilot, real):
+    """With few samples, or few real images, a right denoiser is left nearly as it is."""
+    images, spectrum = field(calibration, 4000, 0)
+    fit(calibration, wiener(spectrum), start(calibration, pilot, 2), images[:real])
+    x = dpm_solver_2m(calibrated(calibration, wiener(spectrum)), SDE, start(calibration, 2000, 4), 16, None)
+    off = power(x - MEAN, calibration.band) / power(images - MEAN, calibration.band) - 1
+    assert off.abs()[0, 1 : SIZE // 2 + 1].max() < 0.15
+    assert off.abs()[0, 1:].max() < 0.35
 
 
 def test_it_holds_for_other_numbers_of_evaluations(calibration):
     images, spectrum = field(calibration, 4000, 0)
     wrong, right = wiener(spectrum * 0.6), power(images - MEAN, calibration.band)
-    fit(calibration, wrong, start(calibration, 2000, 2), right)
+    fit(calibration, wrong, start(calibration, 2000, 2), images)
     for steps in (12, 60):
         x = dpm_solver_2m(calibrated(calibration, wrong), SDE, start(calibration, 2000, 4), steps, None)
         assert ((power(x - MEAN, calibration.band) / right)[0, 1:9] - 1).abs().max() < 0.12
@@ -143,8 +154,7 @@ def test_it_holds_for_other_numbers_of_evaluations(calibration):
 def test_a_step_gains_no_more_than_it_may(calibration):
     """Of a denoiser that knows nothing nothing can be made: the pilot doesn't run off."""
     images, _ = field(calibration, 200, 0)
-    clean = power(50 * images - MEAN, calibration.band)
-    fit(calibration, lambda x, log_snr: MEAN.expand_as(x), x := start(calibration, 200, 2), clean)
+    fit(calibration, lambda x, log_snr: MEAN.expand_as(x), x := start(calibration, 200, 2), 50 * images)
     assert calibration.gain.isfinite().all()
     at = levels(SDE, LEVELS)
     share = -torch.expm1((at[0] - at[1]) / 2)
@@ -181,13 +191,13 @@ def run(store, name, **options):
 
 
 def test_a_model_is_the_trained_one_calibrated(trained):
-    assert run(trained, "one", pilot=40) == run(trained, "two", pilot=40) != run(trained, "other", pilot=40, seed=1)
+    assert run(trained, "one", pilot=64) == run(trained, "two", pilot=64) != run(trained, "other", pilot=64, seed=1)
     before, after = (model.load(Path(f"{name}.safetensors")) for name in ("trained", "one"))
     weights = [each.state_dict() for each, _ in (before, after)]
     differing = {name for name in weights[0] if not torch.equal(weights[0][name], weights[1][name])}
     assert differing == {"calibration.gain", "calibration.log_snr", "calibration.autoguidance"}
     assert after[0].calibration.autoguidance == torch.tensor(1.2)
-    assert after[1] == before[1] | {"calibrate": {"autoguidance": 1.2, "pilot": 40, "seed": 0}}
+    assert after[1] == before[1] | {"calibrate": {"autoguidance": 1.2, "pilot": 64, "seed": 0}}
     assert not any(name.startswith("last.") for name in load_file("one.safetensors"))
 
 
@@ -199,7 +209,7 @@ def test_without_a_pilot_there_are_no_gains(trained):
 
 def test_it_is_calibrated_anew(trained):
     """What an earlier calibration has found is not what the next one starts from."""
-    denoiser, store, options = model.load(Path("trained.safetensors"))[0], open_store(trained), Calibrate(pilot=20)
+    denoiser, store, options = model.load(Path("trained.safetensors"))[0], open_store(trained), Calibrate(pilot=64)
     calibrate(denoiser, store, options)
     first = denoiser.calibration.gain.clone()
     calibrate(denoiser, store, options)

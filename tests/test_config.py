@@ -49,6 +49,7 @@ def test_every_key_says_what_it_means():
         ({"images": {"size": 100}}, ["images.size", "64, 96, 128 or 256", "found 100"]),
         ({"images": {"train": 0.9}}, ["images", "has to be 1"]),
         ({"network": {"multipliers": [1, 2]}}, ["network", "attention has 3 entries for 2"]),
+        ({"calibrate": {"pilot": 8}}, ["calibrate.pilot", "fewer than 64", "found 8"]),
         ({"train": {"ema": [0.5]}}, ["train.ema", "less than 0.288", "found 0.5"]),
         ({"sample": {"guidance_range": [4, 1]}}, ["sample.guidance_range", "rise"]),
         ({"diffusion": {"log_snr_max": -20}}, ["diffusion", "log_snr_max", "above"]),

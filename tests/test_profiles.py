@@ -33,6 +33,12 @@ def test_a_cluster_s_profile_says_nothing_that_the_default_one_would_overrule(na
     assert read("default").keys() & read(name).keys() == {"cores"}
 
 
+@pytest.mark.parametrize("name", ["slurm", "kubernetes"])
+def test_what_computes_with_a_model_has_a_gpu(name):
+    rules = "train calibrate synthesise synthesise_guided guidance generator calibrate_generator synthetic extract"
+    assert {rule for rule, needs in read(name)["set-resources"].items() if needs["gpu"]} == set(rules.split())
+
+
 def test_a_slice_ends_before_its_job_would():
     train = read("slurm")["set-resources"]["train"]
     assert 0 < train["slice_minutes"] < train["runtime"]

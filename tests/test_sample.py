@@ -28,7 +28,13 @@ ROWS = [
 def trained(path, channels=("gray",), known=KNOWN):
     """A model of which no more is learnt than how often each label was seen."""
     torch.manual_seed(0)
-    described = {"network": NETWORK.model_dump(mode="json"), "diffusion": {}, "channels": list(channels), **known}
+    described = {
+        "network": NETWORK.model_dump(mode="json"),
+        "diffusion": {},
+        "calibrate": {},
+        "channels": list(channels),
+        **known,
+    }
     described["shape"] = [len(channels), 64, 64]
     denoiser = model.build(tuple(described["shape"]), vocabulary(known), NETWORK, Diffusion())
     denoiser.prior.centre.copy_(torch.from_numpy(vocabulary(known).encode(ROWS).mean(0)))
@@ -184,7 +190,7 @@ def test_an_interrupted_run_leaves_no_half_file(call, tmp_path, monkeypatch):
     assert contents(tmp_path / "cut") == {"00000.png": whole["00000.png"]}
 
 
-def test_a_trained_model_knows_what_it_takes(tiny_store, monkeypatch):
+def test_a_trained_model_knows_what_it_takes(tiny_store, monkeypatch, capsys):
     """The description that training writes is the one that the command reads."""
     from scansynth import train
     from scansynth.request import Learnt
@@ -199,6 +205,9 @@ def test_a_trained_model_knows_what_it_takes(tiny_store, monkeypatch):
     for name, suffix in (("pixels", ".npy"), ("table", ".csv"), ("manifest", ".json")):
         options += [f"--{name}", str(tiny_store.with_suffix(suffix))]
     train.main(options)
+    with pytest.raises(SystemExit):
+        sample.main(["--model", "m.safetensors", "--folder", "out", "--count", "1"])
+    assert "not calibrated yet: name the model.safetensors beside it" in capsys.readouterr().err
     denoiser, description = model.load(Path("m.safetensors"))
     learnt = Learnt.of(description, denoiser.prior.centre.numpy(), Path("m.safetensors"))
     store = open_store(tiny_store)

@@ -8,7 +8,7 @@ the model: ``diffusion.calibration``.
 """
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -43,18 +43,19 @@ def calibrate(denoiser: Denoiser, store: Store, options: Calibrate) -> None:
     random = np.random.default_rng([options.seed, 2**33])
     shown = torch.from_numpy(store.conditions[random.choice(store.indices("train"), options.pilot)])
     conditions = shown.to(device).split(BATCH)
-    white = torch.from_numpy(random.standard_normal((options.pilot, *denoiser.shape), dtype=np.float32)).split(BATCH)
 
-    def draw(number: int) -> Tensor:
-        return denoiser.prior.draw(white[number].to(device), denoiser.sde.grid(2)[0], conditions[number]).cpu()
+    def draws() -> list[Tensor]:
+        white = torch.from_numpy(random.standard_normal((options.pilot, *denoiser.shape), dtype=np.float32))
+        noise, lowest = white.split(BATCH), denoiser.sde.grid(2)[0]
+        return [denoiser.prior.draw(x.to(device), lowest, c).cpu() for x, c in zip(noise, conditions, strict=True)]
 
     def denoise(number: int, x: Tensor, log_snr: Tensor) -> Tensor:
         return guided(denoiser, conditions[number])(x.to(device), log_snr).cpu()
 
     indices = evenly(store.indices("train"), IMAGES)
     real = (images(store, indices[i : i + BATCH]) - mean for i in range(0, len(indices), BATCH))
-    clean, _ = power(((batch, batch) for batch in real), calibration.band)
-    fit(calibration, denoiser.sde, denoise, [draw(number) for number in range(len(white))], clean, mean)
+    clean = torch.cat([power(batch, calibration.band) for batch in real])
+    fit(calibration, denoiser.sde, denoise, draws(), clean, mean)
     denoiser.calibration.load_state_dict(calibration.state_dict())
 
 
@@ -68,15 +69,16 @@ def fit(
 ) -> None:
     """Find the gains by a pilot: samples whose power is led, step by step, to that of clean images. On the CPU.
 
-    The pilot's solver is DPM-Solver++(2M).
+    The pilot's solver is DPM-Solver++(2M). What chance explains of a difference in power is not put right: as in the
+    estimator of James and Stein, the difference d is taken for d - error^2 / d, or for none where that is negative.
 
     Args:
         calibration: whose gains are set.
         sde: the process.
         denoise: what the sampler follows without gains, (number of the batch, x, log-SNR) -> mean of x_0.
-        pilot: batches of draws of the process at the lowest log-SNR, (n, channels, size, size) each; the samples take
-            their place.
-        clean: ``power`` of clean images about their mean, (channels, bands).
+        pilot: batches of draws of the process at the lowest log-SNR, (n, channels, size, size) each, 2 images at least
+            in all; the samples take their place.
+        clean: ``power`` of each of 2 clean images or more about their mean, (images, channels, bands).
         mean: of these images, (channels, size, size).
     """
 
@@ -92,12 +94,19 @@ def fit(
     bar = tqdm(list(itertools.pairwise(calibration.log_snr.double())), desc="pilot", unit=" levels")
     for level, (now, after) in enumerate(bar):
         denoised = [denoise(number, x, now) for number, x in enumerate(pilot)]
-        pairs = ((deviation(step(number, now, after), after), deviation(x, now)) for number, x in enumerate(pilot))
-        found, common = power(pairs, calibration.band)
+        found, common = [], []
+        for number, x in enumerate(pilot):
+            reached = deviation(step(number, now, after), after)
+            found.append(power(reached, calibration.band))
+            common.append(power(reached, calibration.band, deviation(x, now)))
+        found = torch.cat(found)
+        lack = clean.mean(0) + torch.exp(-after) - found.mean(0)
+        error = clean.var(0) / len(clean) + found.var(0) / len(found)
+        lack = torch.where(lack.square() > error, lack - error / lack, 0)
+        lack = lack.clamp(*(((1 + most) ** 2 - 1) * found.mean(0) for most in (-MOST, MOST)))
         # What arrives there of a correction: the step's share, and the extrapolation's.
         share = -torch.expm1((now - after) / 2) * (1 + ahead(now, after, history))
-        wanted = (clean + torch.exp(-after)).clamp((1 - MOST) ** 2 * found, (1 + MOST) ** 2 * found)
-        gain = (wanted - found) / (2 * share * common)
+        gain = lack / (2 * share * torch.cat(common).mean(0))
         # Not of the mean grey level, one number an image, whose power in a pilot is left to chance.
         calibration.gain[level, :, 1:] = gain[:, 1:].to(calibration.gain)
         for number, x in enumerate(pilot):
@@ -106,24 +115,21 @@ def fit(
         history = denoised, now
 
 
-def power(pairs: Iterable[tuple[Tensor, Tensor]], band: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean power by frequency of the first ones of pairs of batches (n, channels, size, size), and their common one.
+def power(images: Tensor, band: Tensor, others: Tensor | None = None) -> Tensor:
+    """Power of each of ``images`` (n, channels, size, size) by frequency, or its common one with that of ``others``.
 
-    By the ``band`` (size, size // 2 + 1) that a frequency is in: (channels, bands) both, float64, where white noise of
-    unit variance has 1 in each. The borders, which would leak into all frequencies, are left out by a window.
+    By the ``band`` (size, size // 2 + 1) that a frequency is in: (n, channels, bands), float64, where white noise of
+    unit variance has 1 on average. The borders, which would leak into all frequencies, are left out by a window.
     """
-    size = len(band)
+    size, flat = len(band), band.flatten()
     window = torch.hann_window(size, periodic=False)
     window = window[:, None] * window
     window /= window.square().mean().sqrt()
-    count, totals = 0, torch.zeros(())
-    for pair in pairs:
-        one, other = (torch.fft.rfft2(batch * window) for batch in pair)
-        totals = totals + torch.stack([(one * each.conj()).real.sum(0, dtype=torch.float64) for each in (one, other)])
-        count += len(one)
-    sums = totals.new_zeros(*totals.shape[:2], int(band.max()) + 1)
-    sums.index_add_(2, band.flatten(), totals.flatten(2))
-    return tuple(sums / (torch.bincount(band.flatten()) * count * size**2))
+    one = torch.fft.rfft2(images * window)
+    other = one if others is None else torch.fft.rfft2(others * window)
+    products = (one * other.conj()).real.double().flatten(2)
+    sums = products.new_zeros(*products.shape[:2], int(band.max()) + 1).index_add_(2, flat, products)
+    return sums / (torch.bincount(flat) * size**2)
 
 
 def work(job: Job) -> None:

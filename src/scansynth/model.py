@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from scansynth.conditions import Vocabulary, vocabulary
-from scansynth.device import best_device, facts, resolve_precision
+from scansynth.device import best_device, facts, repeatable, resolve_precision
 from scansynth.diffusion.denoiser import Denoiser
 from scansynth.errors import ScansynthError
 from scansynth.files import atomic
@@ -58,6 +58,7 @@ def load(path: Path) -> tuple[Denoiser, dict[str, Any]]:
 def on_best_device(denoiser: Denoiser) -> tuple[Denoiser, dict[str, str | int]]:
     """The denoiser where it samples fastest, and the facts that the images' last bits depend on."""
     device = best_device()
+    repeatable(device)
     precision = resolve_precision("auto", device)
     denoiser = denoiser.to(device, memory_format=torch.channels_last).eval()
     denoiser.bf16 = precision == "bf16"

@@ -185,10 +185,17 @@ class Calibrate(Section):
     )
     pilot: Annotated[int, Field(ge=0)] = Field(
         1024,
-        description="Samples drawn beforehand, by which the power spectrum of all later ones is led to the training "
-        "images'; 0: none.",
+        description="Samples drawn beforehand, 64 at least, by which the power spectrum of all later ones is led to "
+        "that of the training images; 0: none.",
     )
     seed: Seed = Field(0, description="Seed of these samples.")
+
+    @field_validator("pilot")
+    @classmethod
+    def _chance_can_be_told(cls, value: int) -> int:
+        if 0 < value < 64:
+            raise ValueError("fewer than 64 samples don't tell what is chance: ask for more, or for 0, which is none")
+        return value
 
 
 class Sample(Section):

@@ -204,7 +204,8 @@ def plain_errors(name: str) -> Iterator[None]:
         # torch's own class for it is not asked for by type: most stages do without torch.
         if not isinstance(error, MemoryError) and type(error).__name__ != "OutOfMemoryError":
             raise
-        _fail(name, f"out of memory ({error}). Lower train.batch, sample.batch or images.size, or find more memory.")
+        less = "Lower train.batch, sample.batch, calibrate.pilot or images.size, or find more memory."
+        _fail(name, f"out of memory ({error}). {less}")
 
 
 def _fail(name: str, message: str) -> None:

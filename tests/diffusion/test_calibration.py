@@ -39,5 +39,6 @@ def test_bands_are_rings_and_parts_of_them_along_the_axes(size):
         assert band[row, column] == ring
     for ring in range(AXES, rings):
         along_columns, along_rows = band[ring, 0], band[0, ring]
+        assert band[ring, 2] < rings > band[2, ring]  # two cycles from an axis: a ring
         assert along_columns != along_rows and min(along_columns, along_rows) >= rings
         assert band[-ring, 0] == band[ring, 0] == band[ring, 1] and band[0, ring] == band[-1, ring] == band[1, ring]

@@ -11,7 +11,7 @@ SMALL = {
     "images": {"size": 64},
     "network": {"base_channels": 32, "multipliers": [1], "attention": [False]},
     "train": {"steps": 6, "batch": 4, "warmup": 2, "checkpoint_every": 3, "validate_every": 3},
-    "calibrate": {"pilot": 4},
+    "calibrate": {"pilot": 64},
     "sample": {"count": 12, "steps": 4, "batch": 4},
     "guidance": {"scales": [1, 2], "count": 8},
     "probe": {"steps": 5},

@@ -61,6 +61,9 @@ def test_nobody_but_the_fraction_s_patients_is_seen(finished):
     assert generator["settings"]["train"]["steps"] == 4 and generator["facts"]["images"] == sum(
         row["split"] == "train" for row in part.table
     )
+    calibrated = files.read_json(folder / "subsets/0.4/model.record.json")["inputs"]
+    assert calibrated.pop("trained")["sha256"] == files.sha256(folder / "subsets/0.4/trained.safetensors")
+    assert calibrated == generator["inputs"]
     made = files.read_json(folder / "subsets/0.4/synthetic.record.json")
     assert made["inputs"]["model"]["path"] == "results/cxr/subsets/0.4/model.safetensors"
     arms = sorted((folder / "arms/0.4").glob("*.record.json"))

@@ -26,7 +26,7 @@ SETTINGS = {
         **{"steps": 4, "batch": 4, "accumulate": 2, "warmup": 2, "checkpoint_every": 1, "validate_every": 2},
         **{"augmentation": 0.3, "ema": [0.05, 0.15]},
     },
-    "calibrate": {"pilot": 4},
+    "calibrate": {"pilot": 64},
     "sample": {"count": 6, "steps": 2, "batch": 4},
 }
 STORE = {

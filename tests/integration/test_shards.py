@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from small import SMALL
 
-from scansynth import files, gather, synthesise, train
+from scansynth import calibrate, files, gather, synthesise, train
 from scansynth.evaluate import extract, features, imagesets, probe
 
 SETTINGS = SMALL | {"diffusion": {}, "extract": {"extractors": ["probe", "radiomics"]}}
@@ -31,7 +31,8 @@ def stage(module, sections, *more, **paths):
 def model(tiny_store, monkeypatch):
     """A model and a probe of a tiny store, in the working folder."""
     monkeypatch.chdir(tiny_store.parents[2])
-    stage(train, ("network", "diffusion", "train"), **STORE, trained="model.safetensors", metrics="train.jsonl")
+    stage(train, ("network", "diffusion", "train"), **STORE, trained="trained.safetensors", metrics="train.jsonl")
+    stage(calibrate, ("calibrate",), **STORE, trained="trained.safetensors", model="model.safetensors")
     stage(probe, ("probe",), **STORE, weights="probe.safetensors")
     return {"model": "model.safetensors", "table": STORE["table"]}
 

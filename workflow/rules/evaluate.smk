@@ -163,7 +163,7 @@ rule diversity:
 rule likelihood:
     input:
         **STORE,
-        model="results/{name}/model.safetensors",
+        model="results/{name}/trained.safetensors",  # how samples are drawn doesn't matter
     output:
         likelihood="results/likelihood_{name}.json",
         record="results/likelihood_{name}.record.json",
