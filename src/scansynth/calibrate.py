@@ -26,6 +26,7 @@ from scansynth.stage import Job, run
 from scansynth.store import Store, evenly, open_store
 from scansynth.training.batches import images
 
+CHANCE = 0.05  # share of the power, at most, that chance may have in what is put right
 MOST = 0.2  # share of the amplitude, at most, that a step of the pilot may gain or lose
 BATCH = 16  # images at once
 IMAGES = 10_000  # training images, at most, whose power the samples are to have
@@ -69,8 +70,9 @@ def fit(
 ) -> None:
     """Find the gains by a pilot: samples whose power is led, step by step, to that of clean images. On the CPU.
 
-    The pilot's solver is DPM-Solver++(2M). What chance explains of a difference in power is not put right: as in the
-    estimator of James and Stein, the difference d is taken for d - error^2 / d, or for none where that is negative.
+    The pilot's solver is DPM-Solver++(2M). What chance explains of a difference d in power is not put right where that
+    may be more than ``CHANCE``: as in the estimator of James and Stein, d is taken for d - error^2 / d, or for none
+    where that is negative.
 
     Args:
         calibration: whose gains are set.
@@ -102,6 +104,7 @@ def fit(
         found = torch.cat(found)
         lack = clean.mean(0) + torch.exp(-after) - found.mean(0)
         error = clean.var(0) / len(clean) + found.var(0) / len(found)
+        error = (error - (CHANCE * found.mean(0)).square()).clamp(min=0)
         lack = torch.where(lack.square() > error, lack - error / lack, 0)
         lack = lack.clamp(*(((1 + most) ** 2 - 1) * found.mean(0) for most in (-MOST, MOST)))
         # What arrives there of a correction: the step's share, and the extrapolation's.
