@@ -1,5 +1,7 @@
 """What the tests of several files start from."""
 
+import os
+
 import pytest
 import repository
 from filelock import FileLock
@@ -19,7 +21,9 @@ def finished_repository(tmp_path_factory):
 
     Made once for all processes of the run: copy it before changing it.
     """
-    root = tmp_path_factory.getbasetemp().parent
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent  # of all processes; a lone one would find another run's there
     with FileLock(root / "finished.lock"):
         folder = root / "finished"
         if not (root / "finished.done").exists():
