@@ -55,7 +55,7 @@ def calibrate(denoiser: Denoiser, store: Store, options: Calibrate) -> None:
 
     indices = evenly(store.indices("train"), IMAGES)
     real = (images(store, indices[i : i + BATCH]) - mean for i in range(0, len(indices), BATCH))
-    clean = torch.cat([power(batch, calibration.band) for batch in real])
+    clean = torch.cat([power(one, one, calibration.band) for one in map(spectra, real)])
     fit(calibration, denoiser.sde, denoise, draws(), clean, mean)
     denoiser.calibration.load_state_dict(calibration.state_dict())
 
@@ -98,9 +98,9 @@ def fit(
         denoised = [denoise(number, x, now) for number, x in enumerate(pilot)]
         found, common = [], []
         for number, x in enumerate(pilot):
-            reached = deviation(step(number, now, after), after)
-            found.append(power(reached, calibration.band))
-            common.append(power(reached, calibration.band, deviation(x, now)))
+            reached = spectra(deviation(step(number, now, after), after))
+            found.append(power(reached, reached, calibration.band))
+            common.append(power(reached, spectra(deviation(x, now)), calibration.band))
         found = torch.cat(found)
         lack = clean.mean(0) + torch.exp(-after) - found.mean(0)
         error = clean.var(0) / len(clean) + found.var(0) / len(found)
@@ -118,21 +118,25 @@ def fit(
         history = denoised, now
 
 
-def power(images: Tensor, band: Tensor, others: Tensor | None = None) -> Tensor:
-    """Power of each of ``images`` (n, channels, size, size) by frequency, or its common one with that of ``others``.
+def spectra(images: Tensor) -> Tensor:
+    """Spectra of images (n, channels, size, size), (n, channels, size, size // 2 + 1).
+
+    The borders, which would leak into all frequencies, are left out by a window.
+    """
+    window = torch.hann_window(images.shape[-1], periodic=False)
+    window = window[:, None] * window
+    return torch.fft.rfft2(images * (window / window.square().mean().sqrt()))
+
+
+def power(one: Tensor, other: Tensor, band: Tensor) -> Tensor:
+    """Common power of ``spectra`` by frequency, image by image; of the same ones their own.
 
     By the ``band`` (size, size // 2 + 1) that a frequency is in: (n, channels, bands), float64, where white noise of
-    unit variance has 1 on average. The borders, which would leak into all frequencies, are left out by a window.
+    unit variance has 1 on average.
     """
-    size, flat = len(band), band.flatten()
-    window = torch.hann_window(size, periodic=False)
-    window = window[:, None] * window
-    window /= window.square().mean().sqrt()
-    one = torch.fft.rfft2(images * window)
-    other = one if others is None else torch.fft.rfft2(others * window)
-    products = (one * other.conj()).real.double().flatten(2)
+    flat, products = band.flatten(), (one * other.conj()).real.double().flatten(2)
     sums = products.new_zeros(*products.shape[:2], int(band.max()) + 1).index_add_(2, flat, products)
-    return sums / (torch.bincount(flat) * size**2)
+    return sums / (torch.bincount(flat) * len(band) ** 2)
 
 
 def work(job: Job) -> None:

@@ -26,7 +26,7 @@ def build(shape: tuple[int, int, int], known: Vocabulary, network: Network, diff
 def save(path: Path, denoiser: Denoiser, description: dict[str, Any], last: nn.Module | None = None) -> None:
     """Write the denoiser, ``description`` as metadata and, if given, the ``last`` weights that it has averages of."""
     tensors = denoiser.state_dict()
-    if last:
+    if last is not None:
         tensors |= {f"last.{name}": value for name, value in last.state_dict().items()}
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     # One metadata key: safetensors writes several in no fixed order, and the file's bytes would differ.

@@ -132,7 +132,7 @@ def kill_and_compare(kills, seed):
     while sum(killed.values()) < kills or number:
         stage, words = stages[number]
         torn = random.random() if number == 0 and random.random() < 0.25 else None
-        # What draws samples has no state to go on from: every second time it is left to end.
+        # Every second time a stage is left to end, as what draws samples has no state to go on from.
         place = int(random.integers(1, 2 * calls[number])) if torn is None else None
         if sum(killed.values()) >= kills:
             torn = place = None
