@@ -31,7 +31,7 @@ def results(folder, *names, steps=STEPS):
     """What stages would have written for experiments of these names."""
     for name in names:
         (folder / "results" / name).mkdir(parents=True)
-        made = {f"{name}/model": f"{name}/train.jsonl", f"fid_{name}": f"fid_{name}.json"}
+        made = {f"{name}/trained": f"{name}/train.jsonl", f"fid_{name}": f"fid_{name}.json"}
         for (file, output), stage in zip(made.items(), ("train", "evaluate.fid"), strict=True):
             record = {"stage": stage, "inputs": {}, "seconds": 1.5, "digests": {"code": "abc"}}
             record["outputs"] = {"x": {"path": f"results/{output}", "sha256": file}}
