@@ -49,6 +49,15 @@ def test_the_order_of_the_description_changes_no_byte(denoiser, last, tmp_path):
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
 
 
+def test_what_training_left_is_not_sampled_from(denoiser, tmp_path):
+    file = tmp_path / "a.safetensors"
+    model.save(file, denoiser, DESCRIPTION)
+    with pytest.raises(ScansynthError, match=r"a\.safetensors: .* not calibrated yet"):
+        model.load_calibrated(file)
+    model.save(file, denoiser, DESCRIPTION | {"calibrate": {}})
+    assert model.load_calibrated(file)[1] == DESCRIPTION | {"calibrate": {}}
+
+
 @pytest.mark.parametrize("content", [b"no", b""])
 def test_not_a_model(tmp_path, content):
     (tmp_path / "x.safetensors").write_bytes(content)

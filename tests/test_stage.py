@@ -114,7 +114,9 @@ def test_a_full_disk_is_a_message(arguments, capsys):
     [
         (PermissionError(errno.EACCES, "Permission denied", "out.npy"), "out.npy: Permission denied"),
         (MemoryError("5 GB"), "out of memory (5 GB). Lower train.batch"),
-        (torch.OutOfMemoryError("CUDA"), "out of memory (CUDA)"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried"), "out of memory (CUDA out of memory. Tried)"),
+        (RuntimeError("MPS backend out of memory"), "Lower train.batch"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "Lower train.batch"),
     ],
 )
 def test_what_a_machine_lacks_is_a_message(arguments, capsys, error, said):

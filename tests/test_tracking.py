@@ -195,6 +195,8 @@ def test_timings(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "train toy" in printed and "15.0" in printed and "600" in printed
     assert tracking.timings(since=float("inf")) == []
+    (tmp_path / "benchmarks/train/killed.tsv").touch()
+    assert len(tracking.timings(since=0)) == 2
 
 
 def test_pages_are_served_on_loopback_only(results):

@@ -7,6 +7,7 @@ told in its own terms: outputs that are stale are marked incomplete, and those t
 inputs.
 """
 
+import contextlib
 import os
 import re
 from base64 import urlsafe_b64encode
@@ -81,7 +82,8 @@ def settle(experiments: Experiments) -> dict[str, list[str]]:
     write_json(REASONS, stale)
     fresh = [result for result in results if not result.reasons]
     for result in fresh:
-        date(result)
+        with contextlib.suppress(FileNotFoundError):  # temporary, and a Snakemake beside this one has just removed it
+            date(result)
     date_benchmarks(fresh)
     return stale
 
@@ -256,7 +258,7 @@ def mark(stale: dict[str, list[str]]) -> None:
     marks = {urlsafe_b64encode(path.encode()).decode() for path in stale}
     for there in MARKS.iterdir():
         if there.is_file() and there.name not in marks:
-            there.unlink()
+            there.unlink(missing_ok=True)  # a Snakemake beside this one may just have
     for name in marks:
         (MARKS / name).write_text("{}")
 

@@ -55,6 +55,18 @@ def load(path: Path) -> tuple[Denoiser, dict[str, Any]]:
     return denoiser.eval(), description
 
 
+def load_calibrated(path: Path) -> tuple[Denoiser, dict[str, Any]]:
+    """The same of a model that samples are to be drawn with.
+
+    Raises:
+        ScansynthError: as ``load`` does, and if the file is what training left, which is not calibrated yet.
+    """
+    denoiser, description = load(path)
+    if "calibrate" not in description:
+        raise ScansynthError(f"{path}: what training left, not calibrated yet: name the model.safetensors beside it")
+    return denoiser, description
+
+
 def on_best_device(denoiser: Denoiser) -> tuple[Denoiser, dict[str, str | int]]:
     """The denoiser where it samples fastest, and the facts that the images' last bits depend on."""
     device = best_device()

@@ -21,8 +21,8 @@ LAYOUT = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, toke
 def of_rules(*modules: str) -> str:
     """Digest of the rules that run ``python -m`` of ``modules``, without comments, threads, resources and logs.
 
-    With the dictionaries of files (``SETS`` and the like) that they name. The bodies of functions of the workflow are
-    left out: what they choose is a file or settings, which records hold. Outside a checkout it is of no rule.
+    With the dictionaries of files (``SETS`` and the like) that they name. Left out are the bodies of the workflow's
+    functions and ``use rule``: they choose files and settings, which records hold. Outside a checkout it is of no rule.
     """
     files = [_contents(file) for file in sorted((digest.PACKAGE.parents[1] / "workflow" / "rules").glob("*.smk"))]
     _contents.save()
@@ -41,7 +41,7 @@ def _read(file: Path) -> dict[str, Any]:
     """The parts ``TOLD`` of each rule of a file, and the dictionaries that it gives names to, as words."""
     text = file.read_text(encoding="utf-8")
     rules = []
-    for block in re.findall(r"^(?:use )?rule .*\n((?:[ \t#].*\n|\n)*)", text, flags=re.MULTILINE):
+    for block in re.findall(r"^rule .*\n((?:[ \t#].*\n|\n)*)", text, flags=re.MULTILINE):
         parts = re.split(r"^(?=    \w)", block, flags=re.MULTILINE)
         told = [part for part in parts if part.strip().startswith(tuple(f"{name}:" for name in TOLD))]
         rules.append(" ".join(map(_words, told)))

@@ -52,11 +52,7 @@ def make(path: Path, asked: dict[str, Any], options: Sample, kind: str, folder: 
     if not path.is_file():
         raise ScansynthError(f"--model {path}: there is no such file; snakemake {path} makes it, if an experiment does")
     origin = Origin.of("sample", Job(Settings(sample=options), {"model": path}, {}))
-    denoiser, description = model.load(path)
-    if "calibrate" not in description:
-        raise ScansynthError(
-            f"--model {path}: what training left, not calibrated yet: name the model.safetensors beside it"
-        )
+    denoiser, description = model.load_calibrated(path)
     learnt = Learnt.of(description, denoiser.prior.centre.numpy(), path)
     request = learnt.check(asked)
     claim(folder)

@@ -124,7 +124,7 @@ def work(job: Job) -> None:
     from scansynth import model
 
     options = job.settings.sample
-    denoiser, description = model.load(job.inputs["model"])
+    denoiser, description = model.load_calibrated(job.inputs["model"])
     # Whole batches, the last one's end apart: an image is in the same batch in any number of shards.
     batches = share(job.texts["shard"], -(-options.count // options.batch))
     first, last = batches.start * options.batch, min(batches.stop * options.batch, options.count)

@@ -19,7 +19,7 @@ def at_scale(settings: Settings, scale: float, seed: int) -> Sample:
 def work(job: Job) -> None:
     """The stage; ``--scale 2`` says which."""
     options = at_scale(job.settings, float(job.texts["scale"]), job.settings.guidance.seed)
-    denoiser, description = model.load(job.inputs["model"])
+    denoiser, description = model.load_calibrated(job.inputs["model"])
     conditions = draw_conditions(read_table(job.inputs["table"]), options.count, options.seed, "val")
     denoiser, facts = model.on_best_device(denoiser)
     pixels = synthesise(denoiser, *wanted(description, conditions), options)

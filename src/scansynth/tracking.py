@@ -36,7 +36,9 @@ def timings(since: float) -> list[tuple[str, float, float]]:
     files = [file for file in BENCHMARKS.glob("*/*.tsv") if file.stat().st_mtime >= since]
     rows = []
     for file in sorted(files, key=lambda file: file.stat().st_mtime):
-        row = next(csv.DictReader(file.open(encoding="utf-8"), delimiter="\t"))
+        row = next(csv.DictReader(file.open(encoding="utf-8"), delimiter="\t"), None)
+        if row is None:  # of a job that was killed
+            continue
         memory = float(row["max_rss"]) if row["max_rss"] not in ("NA", "-") else 0.0
         rows.append((f"{file.parent.name} {file.stem}", float(row["s"]), memory))
     return rows

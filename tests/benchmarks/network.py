@@ -5,7 +5,7 @@
 Each figure is of a process of its own that trains (loss, gradients, AdamW) or samples (images of 16 evaluations), after
 two steps that are not counted, in the precision that ``train.precision: auto`` chooses and without torch.compile. MiB
 is what torch allocated at most on CUDA, and elsewhere the peak of the process's memory above that before the network
-was made. Configurations are the default network on gray images of 128 x 128, and those that differ in one thing;
+was made. Configurations are a network of base 32 on gray images of 128 x 128, and those that differ in one thing;
 with --whole all that differ in any number of them, for a GPU: on a CPU it takes hours.
 
 Prints a table; writes JSON: the machine, and a row a configuration; one that failed says why.
@@ -29,7 +29,7 @@ GRID = {
     "wavelet_levels": (2, 1, 0),
     "checkpointing": (False, True),
     "architecture": ("unet", "monai"),
-}  # the first of each is the default
+}  # the first of each is what one thing at a time differs from
 CONDITIONS, EVALUATIONS, WARM_UP = 17, 16, 2
 FIGURES = ("parameters", "train_MiB", "train_images_a_second", "sample_MiB", "sample_images_a_second")
 

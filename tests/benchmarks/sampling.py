@@ -8,8 +8,8 @@ batches of 16: ours by DPM-Solver++ 2M with 16 evaluations of the network, the p
 on all cores (or the GPU), and draws one batch by two evaluations before the clock starts; the systems take turns, in
 fp32 and in bf16, and a ratio is of two measurements of one round.
 
-``--model``, a trained model.safetensors of ours for the store's images, is asked for ``--quality`` images by 16 and by
-250 evaluations, from the same noise: their Frechet distances to the held-out images, and the few's over 250's.
+``--model``, a calibrated model.safetensors of ours for the store's images, is asked for ``--quality`` images by 16 and
+by 250 evaluations, from the same noise: their Frechet distances to the held-out images, and the few's over 250's.
 
 Writes JSON, and a plot beside it (``.png``).
 """
@@ -46,7 +46,7 @@ def quality(path: Path, store: Path, count: int) -> dict:
     from scansynth.synthesise import draw_conditions, synthesise, wanted
 
     images = open_store(store)
-    denoiser, about = model.load(path)
+    denoiser, about = model.load_calibrated(path)
     device = peers.best_device()
     denoiser = denoiser.to(device)
     denoiser.bf16 = peers.resolve_precision("auto", device) == "bf16"

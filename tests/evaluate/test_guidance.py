@@ -95,7 +95,7 @@ def folder(toy_path, toy_store, tmp_path_factory):
     pixels = torch.from_numpy(toy_store.pixels[train]).float() / 127.5 - 1
     denoiser.prior.fit(pixels, torch.from_numpy(toy_store.conditions[train]))
     about = {"network": NETWORK.model_dump(mode="json"), "diffusion": Diffusion().model_dump(mode="json")}
-    description = about | {"shape": [1, 64, 64], "no_finding": "Dark"} | asdict(known)
+    description = about | {"shape": [1, 64, 64], "no_finding": "Dark", "calibrate": {}} | asdict(known)
     rows = draw_conditions(toy_store.table, 40, 1, "val")
     images = {1: shown(rows[::-1], 2), 2: shown(rows, 2), 4: shown(rows, 2, dim=60)}
     with pytest.MonkeyPatch.context() as patch:

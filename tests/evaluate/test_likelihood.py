@@ -156,6 +156,12 @@ def run(path, name):
     return read_json(path.parents[2] / f"{name}.json")
 
 
+def test_a_device_without_double_precision_is_not_used(toy, monkeypatch):
+    expected = run(toy, "likelihood_toy")
+    monkeypatch.setattr(likelihood, "best_device", lambda: torch.device("mps"))
+    assert run(toy, "likelihood_toy") == expected
+
+
 def test_stage_writes_figures_with_their_intervals_and_meaning(toy, tmp_path):
     found = run(toy, "likelihood_toy")
     assert {name: each["images"] for name, each in found["sets"].items()} == {"held_out": 10, "training": 10}

@@ -1,4 +1,4 @@
-# Takes:  the trained model, and real images of validation and test patients
+# Takes:  the calibrated model, and real images of validation and test patients
 # Gives:  results/guidance_<name>.json, results/<name>/guidance.svg: what guidance gains in labels and loses in distance;
 #         results/<name>/guidance_chosen.npy and .csv: the fresh samples at the chosen scale, and what they were asked for
 # A job a scale (guidance.scales): a cluster runs them side by side.

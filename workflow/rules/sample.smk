@@ -1,4 +1,4 @@
-# Takes:  the trained model, and the table of the images for the conditions to ask for
+# Takes:  the calibrated model, and the table of the images for the conditions to ask for
 # Gives:  results/<name>/samples.npy: synthetic images; samples.csv: what each was asked to show
 # The batches are shared out over as many jobs as `--set-scatter sample=N` says; any number gives the same bytes.
 

@@ -23,7 +23,7 @@ def work(job: stage.Job) -> None:
     more = min(missing, options.images)
     conditions = draw_conditions(rows, options.images, seed_of("conditions", options.seed))
     conditions += draw_conditions(rare, more, seed_of("rare conditions", options.seed))
-    denoiser, description = model.load(job.inputs["model"])
+    denoiser, description = model.load_calibrated(job.inputs["model"])
     denoiser, facts = model.on_best_device(denoiser)
     seed = seed_of("augmentation", options.seed)
     how = job.settings.sample.model_copy(update={"seed": seed, "guidance": options.guidance, "count": len(conditions)})

@@ -141,7 +141,7 @@ def _synthetic(array: np.ndarray, rows: list[dict[str, str]]) -> ImageSet:
 def fresh(job: stage.Job, store: Store, scale: float) -> ImageSet:
     """New images at ``scale``, for conditions of test images; they are kept."""
     options = at_scale(job.settings, scale, job.settings.guidance.seed + 1)
-    denoiser, description = model.load(job.inputs["model"])
+    denoiser, description = model.load_calibrated(job.inputs["model"])
     rows = draw_conditions(store.table, options.count, options.seed, "test")
     denoiser, facts = model.on_best_device(denoiser)
     job.facts |= facts | {"guidance": scale, "seed": options.seed}

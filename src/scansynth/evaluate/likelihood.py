@@ -196,6 +196,8 @@ def work(job: stage.Job) -> None:
     store, settings, options = open_store(job.inputs["pixels"]), job.settings.evaluate, job.settings.likelihood
     denoiser, description = model.load(job.inputs["model"])
     known, device = model.vocabulary(description), best_device()
+    if device.type == "mps":  # which has no double precision
+        device = torch.device("cpu")
     # In single precision, whatever the machine: the flow and its derivative have to belong together.
     denoiser = denoiser.to(device, memory_format=torch.channels_last).requires_grad_(False)
     chosen = sets(store, options.count)
