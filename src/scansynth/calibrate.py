@@ -40,7 +40,7 @@ def calibrate(denoiser: Denoiser, store: Store, options: Calibrate) -> None:
     denoiser.calibration.load_state_dict(calibration.state_dict())  # the pilot is drawn without gains
     if not options.pilot:
         return
-    device, mean = next(denoiser.parameters()).device, denoiser.prior.mean_image().cpu()
+    device, channels = next(denoiser.parameters()).device, denoiser.prior.channels
     random = np.random.default_rng([options.seed, 2**33])
     shown = torch.from_numpy(store.conditions[random.choice(store.indices("train"), options.pilot)])
     conditions = shown.to(device).split(BATCH)
@@ -48,13 +48,16 @@ def calibrate(denoiser: Denoiser, store: Store, options: Calibrate) -> None:
     def draws() -> list[Tensor]:
         white = torch.from_numpy(random.standard_normal((options.pilot, *denoiser.shape), dtype=np.float32))
         noise, lowest = white.split(BATCH), denoiser.sde.grid(2)[0]
-        return [denoiser.prior.draw(x.to(device), lowest, c).cpu() for x, c in zip(noise, conditions, strict=True)]
+        drawn = (denoiser.prior.draw(x.to(device), lowest, c) for x, c in zip(noise, conditions, strict=True))
+        return [channels(x).cpu() for x in drawn]
 
     def denoise(number: int, x: Tensor, log_snr: Tensor) -> Tensor:
-        return guided(denoiser, conditions[number])(x.to(device), log_snr).cpu()
+        return channels(guided(denoiser, conditions[number])(channels.inverse(x.to(device)), log_snr)).cpu()
 
     indices = evenly(store.indices("train"), IMAGES)
-    real = (images(store, indices[i : i + BATCH]) - mean for i in range(0, len(indices), BATCH))
+    mean = channels(denoiser.prior.mean_image()[None])[0].cpu()
+    batches = (images(store, indices[i : i + BATCH]) for i in range(0, len(indices), BATCH))
+    real = (channels(x.to(device)).cpu() - mean for x in batches)
     clean = torch.cat([power(one, one, calibration.band) for one in map(spectra, real)])
     fit(calibration, denoiser.sde, denoise, draws(), clean, mean)
     denoiser.calibration.load_state_dict(calibration.state_dict())
@@ -69,6 +72,8 @@ def fit(
     mean: Tensor,
 ) -> None:
     """Find the gains by a pilot: samples whose power is led, step by step, to that of clean images. On the CPU.
+
+    All images are along the principal channels: of red, green and blue each with its power, tints may have too much.
 
     The pilot's solver is DPM-Solver++(2M). What chance explains of a difference d in power is not put right where that
     may be more than ``CHANCE``: as in the estimator of James and Stein, d is taken for d - error^2 / d, or for none

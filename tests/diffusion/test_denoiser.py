@@ -96,6 +96,24 @@ def test_uniform_weight_is_the_error_of_the_prediction(prediction):
 
 
 @torch.no_grad()
+def test_errors_along_principal_channels_have_their_weights():
+    torch.manual_seed(0)
+    denoiser = Denoiser(2, 64, 3, SMALL, Diffusion(weighting="uniform")).eval()
+    torch.nn.init.normal_(denoiser.network.last[-1].weight, std=0.1)
+    channels = denoiser.prior.channels
+    channels.axes.copy_(torch.tensor([[0.6, 0.8], [-0.8, 0.6]]))
+    channels.weights.copy_(torch.tensor([1.6, 0.4]))
+    _, _, log_snr, condition, known = batch()
+    x_0, epsilon = torch.randn(2, 3, 2, 64, 64, generator=torch.Generator().manual_seed(1))
+    a, s = (f(log_snr)[:, None, None, None] for f in (alpha, sigma))
+    seen = spied(denoiser)
+    loss = denoiser.loss(x_0, epsilon, log_snr, condition, known)
+    error = seen[0] - channels(a * epsilon - s * x_0)
+    first, second = (octave_mean(band_squares(error[:, [channel]])) for channel in range(2))
+    torch.testing.assert_close(loss, (1.6 * first + 0.4 * second) / 2, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
 def test_finite_at_both_ends():
     for prediction in ("v", "x0"):
         denoiser = small(prediction=prediction)

@@ -19,12 +19,13 @@ def made():
     """
     torch.manual_seed(0)
     network = Network(base_channels=32, multipliers=(1,), attention=(False,), wavelet_levels=1)
-    denoiser = Denoiser(1, 64, 3, network, Diffusion()).eval()
+    denoiser = Denoiser(2, 64, 3, network, Diffusion()).eval()
     for layer in (denoiser.network.last[-1], denoiser.network.down[0].conv2):
         torch.nn.init.normal_(layer.weight, std=0.1)
     kinds = torch.eye(3).repeat(10, 1)
-    denoiser.prior.fit(torch.rand(30, 1, 64, 64) + kinds[:, :1, None, None], kinds)
-    return denoiser.requires_grad_(False), torch.randn(3, 1, 64, 64), torch.eye(3)
+    images = torch.rand(30, 2, 64, 64) + torch.rand(30, 1, 64, 64) + kinds[:, :1, None, None]
+    denoiser.prior.fit(images, kinds)
+    return denoiser.requires_grad_(False), torch.randn(3, 2, 64, 64), torch.eye(3)
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 3.0])
@@ -84,6 +85,8 @@ def test_autoguidance_is_nothing_where_the_prior_is_all(made):
 def test_what_samples_lack_is_added(made):
     denoiser, x, condition = made
     plain = guided(denoiser, condition)(x, LEVEL)
-    denoiser.calibration.gain.fill_(0.1)
-    deviation = x / alpha(LEVEL).float() - denoiser.prior.packet.inverse(denoiser.prior.mean[:1])
-    torch.testing.assert_close(guided(denoiser, condition)(x, LEVEL), plain + 0.1 * deviation, atol=1e-4, rtol=1e-3)
+    denoiser.calibration.gain[:, 0] = 0.1  # along the first of the principal channels
+    deviation = x / alpha(LEVEL).float() - denoiser.prior.images(denoiser.prior.mean[:1])
+    common = denoiser.prior.channels.axes[0][:, None, None]
+    lack = 0.1 * common * (common * deviation).sum(1, keepdim=True)
+    torch.testing.assert_close(guided(denoiser, condition)(x, LEVEL), plain + lack, atol=1e-4, rtol=1e-3)

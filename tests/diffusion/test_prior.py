@@ -35,8 +35,8 @@ def test_full_covariance_is_the_wiener_filter(channels, monkeypatch):
     wiener = (z.flatten(1).double() - flat.mean(0)) @ torch.linalg.solve(
         covariance + 0.25 * torch.eye(len(covariance)), covariance
     )
-    found = prior.denoise(z - prior.mean[0], torch.full((5,), 0.25), untold(5)).flatten(1).double()
-    torch.testing.assert_close(found, wiener, atol=1e-4, rtol=1e-3)
+    found = prior.denoise(prior.coefficients(z) - prior.mean[0], torch.full((5,), 0.25), untold(5))
+    torch.testing.assert_close(prior.images(found).flatten(1).double(), wiener, atol=1e-4, rtol=1e-3)
 
 
 def test_scales_are_those_of_the_errors(monkeypatch):
@@ -45,7 +45,7 @@ def test_scales_are_those_of_the_errors(monkeypatch):
     data = images(4000, 1, 8)
     prior = fitted(data)
     assert prior.packet.levels == 1
-    z, noise = prior.packet(data), torch.full((len(data),), 0.3)
+    z, noise = prior.coefficients(data), torch.full((len(data),), 0.3)
     noisy = z + 0.3**0.5 * torch.randn(z.shape, generator=torch.Generator().manual_seed(1))
     estimate = prior.denoise(noisy - prior.mean[0], noise, untold(len(z)))
     clean, explained, left = (scale[0, :, 0, 0] for scale in prior.scales(noise[:1], untold(1)))
@@ -136,7 +136,7 @@ def test_each_kind_varies_in_a_way_of_its_own(monkeypatch):
     asked = torch.tensor([[1.0, 1, 0], [1, 0, 1], [1, 0, 0], [1, 1, 0]])
     assert prior.expect(asked, told)[1].tolist() == [2, 3, 1, 0]
     for own, other in ((0, 1), (1, 0)):
-        z = prior.packet(data[own:400:2]) - prior.mean[0]
+        z = prior.coefficients(data[own:400:2]) - prior.mean[0]
         right, wrong = (
             prior.denoise(z, torch.full((200,), 0.25), torch.full((200,), 2 + which)) - z for which in (own, other)
         )
@@ -155,9 +155,9 @@ def test_draws_have_the_mean_and_covariance_of_noisy_images(asked, monkeypatch):
     drawn = prior.draw(torch.cat([torch.zeros(1, 1, 8, 8), identity]), log_snr, condition).flatten(1).double()
     a, noise = alpha(log_snr), torch.exp(-log_snr)
     expected, which = prior.expect(condition[1:], torch.ones(64, dtype=torch.bool))
-    torch.testing.assert_close(drawn[0], (a * prior.packet.inverse(expected[:1])).flatten().double())
+    torch.testing.assert_close(drawn[0], (a * prior.images(expected[:1])).flatten().double())
     matrix = drawn[1:] - drawn[0]
     # By the Wiener filter W = C / (C + noise) of the same Gaussian, C + noise = noise / (1 - W).
-    filtered = prior.packet.inverse(prior.denoise(prior.packet(identity), noise.expand(64), which)).flatten(1).double()
+    filtered = prior.images(prior.denoise(prior.coefficients(identity), noise.expand(64), which)).flatten(1).double()
     noisy = float(noise) * torch.linalg.inv(torch.eye(64, dtype=torch.float64) - filtered)
     torch.testing.assert_close(matrix.T @ matrix, float(a) ** 2 * noisy, atol=1e-5, rtol=1e-4)

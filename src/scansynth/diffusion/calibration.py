@@ -14,7 +14,8 @@ class Calibration(nn.Module):
 
     A call is what is added to a denoised image: gain(log-SNR, frequency) * (x / alpha - mean of the images). A denoised
     image D draws y = x / alpha along by dy = (D - y) / 2 dlogSNR; so the gain is twice the rate at which an amplitude
-    grows with log-SNR beside what the denoiser makes of it. Frequencies are told apart by their ``bands``.
+    grows with log-SNR beside what the denoiser makes of it. Frequencies are told apart by their ``bands``; the channels
+    are the principal ones.
 
     Until values are set, the scale of autoguidance is 1, which is none, and all gains are 0.
     """

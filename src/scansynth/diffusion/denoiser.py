@@ -13,7 +13,7 @@ from scansynth.sections import Diffusion, Network
 
 
 class Denoiser(nn.Module):
-    """D(x, log-SNR) = base + scale * network, band by band of the prior's wavelet coefficients.
+    """D(x, log-SNR) = base + scale * network, band by band of the prior's coefficients.
 
     ``calibration`` is what samples are drawn with beside it: see ``guidance``.
 
@@ -42,7 +42,7 @@ class Denoiser(nn.Module):
         self.bf16 = False
         self.prior = GaussianPrior(channels, size, conditions, network.wavelet, kinds)
         octaves = octave_weights(self.prior.packet.levels, self.prior.within.levels)
-        self.register_buffer("octaves", octaves.repeat(channels), persistent=False)
+        self.register_buffer("octaves", octaves, persistent=False)
         self.calibration = Calibration(channels, size, self.sde)
         self.network = networks.make(2 * channels, channels, conditions, size, network)
 
@@ -56,7 +56,7 @@ class Denoiser(nn.Module):
     ) -> Tensor:
         """Mean of x_0 given ``x`` (n, channels, size, size) at ``log_snr`` (n), float32, about [-1, 1]."""
         base, scale, output = self._parts(x, log_snr, condition, known, augment)
-        return self.prior.packet.inverse(base + scale * output)
+        return self.prior.images(base + scale * output)
 
     def given(self, condition: Tensor) -> Denoise:
         """The denoiser of images of ``condition`` (n, conditions) at one noise level: (x, log-SNR) -> mean of x_0."""
@@ -76,12 +76,14 @@ class Denoiser(nn.Module):
         Weights are those of Hang et al., Efficient Diffusion Training via Min-SNR Weighting (2023): min(SNR, gamma) on
         the error of x_0, with the SNR of each band, split as the prior splits it: in the coarse image, too, fine detail
         emerges where noise is lower than where its outlines do. Every octave counts the same: without that, the finest
-        one, with 3/4 of the coefficients and none of the anatomy, would be most of what is learnt.
+        one, with 3/4 of the coefficients and none of the anatomy, would be most of what is learnt. Principal channels
+        have the weights that ``channels`` gives them.
         """
         level = log_snr[:, None, None, None]
         x = alpha(level) * x_0 + sigma(level) * epsilon
         base, scale, output = self._parts(x, log_snr, condition, known, augment)
-        error, weight = output - (self.prior.packet(x_0) - base) / scale, self.octaves
+        error = output - (self.prior.coefficients(x_0) - base) / scale
+        weight = torch.outer(self.prior.channels.weights, self.octaves).flatten()
         if self.weighting == "min_snr":
             snr = self.prior.spread * torch.exp(log_snr)[:, None]
             error, weight = error * scale, weight * snr.clamp(max=self.gamma) / self.prior.spread
@@ -93,7 +95,7 @@ class Denoiser(nn.Module):
         """Base, scale and the network's output, as the prior's coefficients."""
         noise = torch.exp(-log_snr)
         packet = self.prior.packet
-        y = packet(x / alpha(log_snr)[:, None, None, None])
+        y = self.prior.coefficients(x / alpha(log_snr)[:, None, None, None])
         told = x.new_zeros(len(x), dtype=torch.bool) if condition is None else known
         if told is None:
             told = x.new_ones(len(x), dtype=torch.bool)

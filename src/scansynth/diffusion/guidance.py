@@ -29,6 +29,7 @@ def guided(
     texture is too faint. What power is then still amiss, ``calibration`` adds.
     """
     plain, prior, mean = denoiser.given(condition), denoiser.prior.denoiser(condition), denoiser.prior.mean_image()
+    channels, calibration = denoiser.prior.channels, denoiser.calibration
     away = torch.zeros_like(condition) if away is None else away
     twice = torch.cat([condition, away])
     known = torch.cat([condition.new_ones(len(condition), dtype=torch.bool), away.any(1)])
@@ -40,7 +41,7 @@ def guided(
         return other + guidance * (toward - other)
 
     def denoise(x: Tensor, log_snr: Tensor) -> Tensor:
-        led = torch.lerp(prior(x, log_snr), asked(x, log_snr), denoiser.calibration.autoguidance)
-        return led + denoiser.calibration(x / alpha(log_snr).to(x) - mean, log_snr)
+        led = torch.lerp(prior(x, log_snr), asked(x, log_snr), calibration.autoguidance)
+        return led + channels.inverse(calibration(channels(x / alpha(log_snr).to(x) - mean), log_snr))
 
     return denoise

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from scansynth.diffusion.channels import PrincipalChannels
 from scansynth.diffusion.vp_sde import Denoise, alpha
 from scansynth.networks.wavelet import Packet
 
@@ -26,7 +27,9 @@ SHARED = 400.0
 
 
 class GaussianPrior(nn.Module):
-    """Mean and covariance: full (low rank and a rest) for the coarse band, a variance each for all other coefficients.
+    """Mean and covariance of wavelet coefficients along the principal ``channels``.
+
+    Full (low rank and a rest) for the coarse band, a variance each for all other coefficients.
 
     There is one for images of which nothing is told, one for those whose condition is told but not their kind, and one
     for each kind (view or contrast), whose images vary in ways of their own: numbered in this order, ``which`` (n).
@@ -41,6 +44,7 @@ class GaussianPrior(nn.Module):
         self, channels: int, size: int, conditions: int = 0, wavelet: str = "symlet", kinds: range = range(0)
     ) -> None:
         super().__init__()
+        self.channels = PrincipalChannels(channels)
         self.packet = Packet(wavelet, max(0, math.ceil(math.log2(size / COARSE))), size)
         bands, grid = self.packet.bands, self.packet.grid
         self.within = Packet(wavelet, min(WITHIN, (grid & -grid).bit_length() - 1), grid)
@@ -56,7 +60,9 @@ class GaussianPrior(nn.Module):
     @torch.no_grad()
     def fit(self, images: Tensor, conditions: Tensor) -> None:
         """Estimate from ``images`` (n, channels, size, size), n > 1, and their ``conditions`` (n, conditions)."""
-        z = self.packet(images)
+        bands = self.packet(images).unflatten(1, (-1, self.bands))
+        self.channels.fit(bands[:, :, 1:] if self.bands > 1 else bands)
+        z = self.coefficients(images)
         self.mean.copy_(z.mean(0))
         self.variance.copy_(self._variance(z))
         self.spread.copy_(self.within(z).var(0).mean((1, 2)).clamp_min(1e-8))
@@ -76,6 +82,14 @@ class GaussianPrior(nn.Module):
             self.spectra[which].fit((count * own + SHARED * common) / (count + SHARED), len(z))
             if count > 1:
                 self._fit_details(which, z[there], count)
+
+    def coefficients(self, images: Tensor) -> Tensor:
+        """Wavelet coefficients along the principal channels, (n, channels * bands, grid, grid)."""
+        return self.packet(self.channels(images))
+
+    def images(self, coefficients: Tensor) -> Tensor:
+        """The images, (n, channels, size, size), that have these coefficients."""
+        return self.channels.inverse(self.packet.inverse(coefficients))
 
     def _fit_details(self, which: int, z: Tensor, count: int) -> None:
         """Mean and variance of a kind's coefficients (n, ...), but for those of the coarse image."""
@@ -99,7 +113,7 @@ class GaussianPrior(nn.Module):
 
     def mean_image(self) -> Tensor:
         """Mean of all images, (channels, size, size)."""
-        return self.packet.inverse(self.mean[:1])[0]
+        return self.images(self.mean[:1])[0]
 
     def denoise(self, centred: Tensor, noise: Tensor, which: Tensor) -> Tensor:
         """Mean of the clean coefficients, less what is expected, given ``centred``: these + noise of variance (n).
@@ -115,8 +129,8 @@ class GaussianPrior(nn.Module):
         """
         expected, which = self.expect(condition, condition.new_ones(len(condition), dtype=torch.bool))
         noise = torch.exp(-log_snr).to(white).expand(len(white))
-        noisy = self._scaled(self.packet(white), noise, which, lambda s, n: (s + n).sqrt())
-        return alpha(log_snr).to(white) * self.packet.inverse(expected + noisy)
+        noisy = self._scaled(self.coefficients(white), noise, which, lambda s, n: (s + n).sqrt())
+        return alpha(log_snr).to(white) * self.images(expected + noisy)
 
     def _scaled(self, z: Tensor, noise: Tensor, which: Tensor, gain: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """Coefficients times a ``gain``, a function of the variance along each principal axis and of ``noise`` (n)."""
@@ -133,9 +147,9 @@ class GaussianPrior(nn.Module):
         expected, which = self.expect(condition, told)
 
         def denoise(x: Tensor, log_snr: Tensor) -> Tensor:
-            centred = self.packet(x / alpha(log_snr)) - expected
+            centred = self.coefficients(x / alpha(log_snr)) - expected
             noise = torch.exp(-log_snr).to(x).expand(len(x))
-            return self.packet.inverse(expected + self.denoise(centred, noise, which))
+            return self.images(expected + self.denoise(centred, noise, which))
 
         return denoise
 

@@ -99,7 +99,7 @@ def prior_log_density(prior: GaussianPrior, x_0: Tensor, condition: Tensor, nois
     """Log-density (n) of the prior given ``condition``, with white noise of variance ``noise``, at ``x_0``, in nats."""
     told = torch.ones(len(x_0), dtype=torch.bool, device=x_0.device)
     expected, which = prior.expect(condition, told)
-    centred = (prior.packet(x_0) - expected).double()
+    centred = (prior.coefficients(x_0) - expected).double()
     variance = prior.variance[which].double() + noise
     each = -0.5 * (centred.square() / variance + variance.log() + math.log(2 * math.pi))
     details = torch.arange(centred.shape[1], device=x_0.device) % prior.bands > 0
