@@ -15,8 +15,9 @@ from scansynth.diffusion.calibration import AXES, LEVELS, Calibration
 from scansynth.diffusion.solvers import dpm_solver_2m, extrapolated, levels, towards
 from scansynth.diffusion.vp_sde import VPSDE, alpha, sigma
 from scansynth.evaluate.anatomy.spectrum import radial_power
-from scansynth.sections import Calibrate
-from scansynth.store import open_store
+from scansynth.sections import Calibrate, Diffusion, Network
+from scansynth.store import Store, open_store
+from scansynth.training import batches
 
 NETWORK = {"base_channels": 32, "multipliers": [1], "attention": [False], "blocks": 1, "wavelet_levels": 2}
 SIZE = 32
@@ -216,3 +217,25 @@ def test_it_is_calibrated_anew(trained):
     first = denoiser.calibration.gain.clone()
     calibrate(denoiser, store, options)
     assert first.any() and torch.equal(denoiser.calibration.gain, first)
+
+
+def test_all_that_is_fitted_is_along_the_principal_channels(tiny_store, monkeypatch):
+    """Of images that are gray but for faint tints; what denoises and draws has a scale of its own in each colour."""
+    gray = open_store(tiny_store)
+    tinted = gray.pixels + np.random.default_rng(0).normal(0, 1, (len(gray.pixels), 3, 64, 64))
+    store = Store(tinted.round().astype(np.uint8), gray.table, gray.manifest | {"channels": ["red", "green", "blue"]})
+    denoiser = model.build((3, 64, 64), model.vocabulary(gray.manifest), Network(**NETWORK), Diffusion())
+    denoiser.prior.fit(batches.images(store, store.indices("train")), torch.from_numpy(store.conditions[:36]))
+    channels, scale = denoiser.prior.channels, torch.tensor([1.0, 2, 3])[:, None, None]
+    monkeypatch.setattr(denoiser.prior, "draw", lambda white, lowest, condition: scale * white)
+    monkeypatch.setattr(stage, "guided", lambda denoiser, condition: lambda x, log_snr: scale * x)
+    fitted = []
+    monkeypatch.setattr(stage, "fit", lambda *given: fitted.extend(given))
+    calibrate(denoiser, store, Calibrate(pilot=64))
+    _, _, denoise, pilot, clean, mean = fitted
+    assert clean[:, 1:, 1:].mean() < 0.01 * clean[:, 0, 1:].mean()
+    assert mean[1:].abs().max() < 0.05 < mean[0].abs().max()
+    drawn = channels.inverse(torch.cat(pilot)) / scale
+    torch.testing.assert_close(drawn.std((0, 2, 3)), torch.ones(3), rtol=0.02, atol=0)
+    denoised = denoise(0, pilot[0], torch.tensor(0.0))
+    torch.testing.assert_close(channels.inverse(denoised), scale * channels.inverse(pilot[0]), atol=1e-4, rtol=1e-4)

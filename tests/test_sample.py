@@ -207,7 +207,7 @@ def test_a_trained_model_knows_what_it_takes(tiny_store, monkeypatch, capsys):
     train.main(options)
     with pytest.raises(SystemExit):
         sample.main(["--model", "m.safetensors", "--folder", "out", "--count", "1"])
-    assert "not calibrated yet: name the model.safetensors beside it" in capsys.readouterr().err
+    assert "not calibrated yet: take the model.safetensors beside it" in capsys.readouterr().err
     denoiser, description = model.load(Path("m.safetensors"))
     learnt = Learnt.of(description, denoiser.prior.centre.numpy(), Path("m.safetensors"))
     store = open_store(tiny_store)

@@ -63,7 +63,7 @@ def load_calibrated(path: Path) -> tuple[Denoiser, dict[str, Any]]:
     """
     denoiser, description = load(path)
     if "calibrate" not in description:
-        raise ScansynthError(f"{path}: what training left, not calibrated yet: name the model.safetensors beside it")
+        raise ScansynthError(f"{path}: what training left, not calibrated yet: take the model.safetensors beside it")
     return denoiser, description
 
 

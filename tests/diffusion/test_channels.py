@@ -25,6 +25,7 @@ def fitted(x):
 def test_axes_and_weights_are_found():
     channels = fitted(details())
     torch.testing.assert_close((channels.axes @ AXES.T).abs(), torch.eye(3), atol=0.01, rtol=0)
+    assert (channels.axes.gather(1, channels.axes.abs().argmax(1, keepdim=True)) > 0).all()
     torch.testing.assert_close(channels.weights, DEVIATIONS / DEVIATIONS.mean(), rtol=0.02, atol=0)
 
 

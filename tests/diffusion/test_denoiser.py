@@ -96,9 +96,10 @@ def test_uniform_weight_is_the_error_of_the_prediction(prediction):
 
 
 @torch.no_grad()
-def test_errors_along_principal_channels_have_their_weights():
+@pytest.mark.parametrize("weighting", ["uniform", "min_snr"])
+def test_errors_along_principal_channels_have_their_weights(weighting):
     torch.manual_seed(0)
-    denoiser = Denoiser(2, 64, 3, SMALL, Diffusion(weighting="uniform")).eval()
+    denoiser = Denoiser(2, 64, 3, SMALL, Diffusion(weighting=weighting)).eval()
     torch.nn.init.normal_(denoiser.network.last[-1].weight, std=0.1)
     channels = denoiser.prior.channels
     channels.axes.copy_(torch.tensor([[0.6, 0.8], [-0.8, 0.6]]))
@@ -106,10 +107,16 @@ def test_errors_along_principal_channels_have_their_weights():
     _, _, log_snr, condition, known = batch()
     x_0, epsilon = torch.randn(2, 3, 2, 64, 64, generator=torch.Generator().manual_seed(1))
     a, s = (f(log_snr)[:, None, None, None] for f in (alpha, sigma))
+    spread = torch.linspace(0.5, 2, 128)  # 64 bands along the one, 64 along the other
+    denoiser.prior.spread.copy_(spread)
     seen = spied(denoiser)
     loss = denoiser.loss(x_0, epsilon, log_snr, condition, known)
     error = seen[0] - channels(a * epsilon - s * x_0)
-    first, second = (octave_mean(band_squares(error[:, [channel]])) for channel in range(2))
+    squares = torch.stack([band_squares(error[:, [channel]]) for channel in range(2)])
+    if weighting == "min_snr":  # on the error of x_0, which is that of v times sigma
+        snr = spread.view(2, 1, 64) * torch.exp(log_snr)[:, None]
+        squares = squares * s[:, :, 0, 0] ** 2 * snr.clamp(max=5) / spread.view(2, 1, 64)
+    first, second = map(octave_mean, squares)
     torch.testing.assert_close(loss, (1.6 * first + 0.4 * second) / 2, atol=1e-4, rtol=1e-4)
 
 

@@ -16,7 +16,6 @@ from scansynth.evaluate import likelihood
 from scansynth.evaluate.bootstrap import Estimate
 from scansynth.evaluate.imagesets import real_set
 from scansynth.files import read_json, sha256
-from scansynth.networks.wavelet import Packet
 from scansynth.sections import Diffusion, Evaluate, Likelihood, Network
 from scansynth.store import open_store
 
@@ -61,7 +60,7 @@ def test_density_of_the_prior_is_that_of_its_gaussian(fitted):
     white = NOISE * torch.eye(mean.shape[1], dtype=torch.float64)
     each = torch.stack([covariance(fitted, which) for which in kinds])
     gaussian = torch.distributions.MultivariateNormal(mean, each + white)
-    expected = gaussian.log_prob(Packet("symlet", 1, x_0.shape[-1])(x_0).flatten(1).double())
+    expected = gaussian.log_prob(fitted.coefficients(x_0).flatten(1).double())
     torch.testing.assert_close(
         likelihood.prior_log_density(fitted, x_0, condition, NOISE), expected, rtol=1e-5, atol=1e-3
     )

@@ -30,7 +30,7 @@ class Calibration(nn.Module):
         self.register_buffer("gain", torch.zeros(LEVELS, channels, int(band.max()) + 1))
 
     def forward(self, deviation: Tensor, log_snr: Tensor) -> Tensor:
-        """The correction of a denoised image, given x / alpha less the images' mean, (n, channels, size, size)."""
+        """The correction of a denoised image, given x / alpha less the images' mean, both (n, channels, size, size)."""
         after = torch.searchsorted(self.log_snr, log_snr.to(self.log_snr)).clamp(1, LEVELS - 1)
         low, high = self.log_snr[after - 1], self.log_snr[after]
         share = ((log_snr.to(low) - low) / (high - low)).clamp(0, 1)

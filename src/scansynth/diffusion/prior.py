@@ -60,9 +60,9 @@ class GaussianPrior(nn.Module):
     @torch.no_grad()
     def fit(self, images: Tensor, conditions: Tensor) -> None:
         """Estimate from ``images`` (n, channels, size, size), n > 1, and their ``conditions`` (n, conditions)."""
-        bands = self.packet(images).unflatten(1, (-1, self.bands))
-        self.channels.fit(bands[:, :, 1:] if self.bands > 1 else bands)
-        z = self.coefficients(images)
+        z = self.packet(images).unflatten(1, (-1, self.bands))
+        self.channels.fit(z[:, :, 1:] if self.bands > 1 else z)
+        z = self.channels(z).flatten(1, 2)
         self.mean.copy_(z.mean(0))
         self.variance.copy_(self._variance(z))
         self.spread.copy_(self.within(z).var(0).mean((1, 2)).clamp_min(1e-8))
@@ -118,7 +118,7 @@ class GaussianPrior(nn.Module):
     def denoise(self, centred: Tensor, noise: Tensor, which: Tensor) -> Tensor:
         """Mean of the clean coefficients, less what is expected, given ``centred``: these + noise of variance (n).
 
-        The Wiener filter: variance / (variance + noise) along each principal axis.
+        The Wiener filter: variance / (variance + noise) along each axis of the covariance.
         """
         return self._scaled(centred, noise, which, lambda s, n: s / (s + n))
 
