@@ -114,7 +114,8 @@ def test_a_full_disk_is_a_message(arguments, capsys):
     [
         (PermissionError(errno.EACCES, "Permission denied", "out.npy"), "out.npy: Permission denied"),
         (MemoryError("5 GB"), "out of memory (5 GB). Lower train.batch"),
-        (torch.OutOfMemoryError("CUDA out of memory. Tried"), "out of memory (CUDA out of memory. Tried)"),
+        (torch.OutOfMemoryError("CUDA"), "out of memory (CUDA)"),
+        (RuntimeError("CUDA error: out of memory"), "Lower train.batch"),
         (RuntimeError("MPS backend out of memory"), "Lower train.batch"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "Lower train.batch"),
     ],

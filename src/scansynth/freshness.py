@@ -81,10 +81,11 @@ def settle(experiments: Experiments) -> dict[str, list[str]]:
     mark(stale)
     write_json(REASONS, stale)
     fresh = [result for result in results if not result.reasons]
+    newest = 0
     for result in fresh:
         with contextlib.suppress(FileNotFoundError):  # temporary, and a Snakemake beside this one has just removed it
-            date(result)
-    date_benchmarks(fresh)
+            newest = max(newest, date(result))
+    date_benchmarks(newest)
     return stale
 
 
@@ -263,18 +264,19 @@ def mark(stale: dict[str, list[str]]) -> None:
         (MARKS / name).write_text("{}")
 
 
-def date(result: Result) -> None:
-    """See to it that none of a fresh result's files is older than what it was made of."""
-    read = [Path(path).stat().st_mtime_ns for path in result.inputs if Path(path).exists()]
-    written = result.written
-    if read and min(path.stat().st_mtime_ns for path in written) < max(read):
-        for path in written:
-            os.utime(path, ns=(max(read), max(read)))
+def date(result: Result) -> int:
+    """See to it that none of a fresh result's files is older than what it was made of; the date of the newest."""
+    read = max((Path(path).stat().st_mtime_ns for path in result.inputs if Path(path).exists()), default=0)
+    dates = [path.stat().st_mtime_ns for path in result.written]
+    if min(dates) >= read:
+        return max(dates)
+    for path in result.written:
+        os.utime(path, ns=(read, read))
+    return read
 
 
-def date_benchmarks(fresh: list[Result]) -> None:
+def date_benchmarks(newest: int) -> None:
     """Snakemake holds a benchmark's date against the job's inputs as if it were an output: let none be the older."""
-    newest = max((path.stat().st_mtime_ns for result in fresh for path in result.written), default=0)
     for path in Path("benchmarks").rglob("*.tsv"):
         if path.stat().st_mtime_ns < newest:
             os.utime(path, ns=(newest, newest))

@@ -201,8 +201,8 @@ def plain_errors(name: str) -> Iterator[None]:
             raise
         _fail(name, f"{where}: {error.strerror}. Mend that and start again: what was finished is kept.")
     except (MemoryError, RuntimeError) as error:
-        # By what torch says: it has a class for it on CUDA alone, and most stages do without torch.
-        if not isinstance(error, MemoryError) and not re.search("out of memory|can't allocate memory", str(error)):
+        # By name and words: torch has a class for it on CUDA alone, and most stages do without torch.
+        if not re.search("MemoryError|out of memory|can't allocate memory", f"{type(error).__name__}: {error}"):
             raise
         less = "Lower train.batch, sample.batch, calibrate.pilot or images.size, or find more memory."
         _fail(name, f"out of memory ({error}). {less}")

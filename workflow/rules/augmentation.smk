@@ -1,7 +1,8 @@
 # Takes:  the image store of the experiment, and its model
 # Gives:  results/augmentation_<name>.json, .csv, results/<name>/augmentation.svg: whether synthetic images help a classifier
 #         results/<name>/subsets/<fraction>/: the store of a fraction of the training patients, a generator that has seen
-#         them alone, calibrated by them, and its images; results/<name>/arms/<fraction>/: what each classifier says of the test patients
+#         them alone, calibrated by them, and its images
+#         results/<name>/arms/<fraction>/: what each classifier says of the test patients
 
 
 wildcard_constraints:

@@ -133,7 +133,7 @@ class GaussianPrior(nn.Module):
         return alpha(log_snr).to(white) * self.images(expected + noisy)
 
     def _scaled(self, z: Tensor, noise: Tensor, which: Tensor, gain: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        """Coefficients times a ``gain``, a function of the variance along each principal axis and of ``noise`` (n)."""
+        """Coefficients times a ``gain``, a function of the variance along each axis and of ``noise`` (n)."""
         v = noise[:, None]
         result = z * gain(self.variance[which], v[:, :, None, None])
         coarse = self._coarse(z)
